@@ -1,0 +1,38 @@
+# kshot: `make lab` opens the course, `make test` tests everything. Needs Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: lab test setup check bench
+lab: $(VENV)/lab.ok
+	$(BIN)/jupyter lab lectures/00_start_here.ipynb
+
+setup: $(VENV)/test.ok
+
+test: $(VENV)/test.ok
+	$(BIN)/python -m pytest
+
+check: $(VENV)/test.ok
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/autograder build --check
+
+bench: $(VENV)/test.ok
+	for script in omniglot glyphs latency; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "kshot needs Python 3.11 or newer, and $(PYTHON) is older: make lab PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp a purpose: a second run installs nothing; a changed pin or requirement installs again.
+$(VENV)/lab.ok: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch
+	$(PIP) -e '.[lab]'
+	@touch $@
+
+$(VENV)/test.ok: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch
+	$(PIP) -e '.[lab,instructor,test]'
+	@touch $@ $(VENV)/lab.ok

@@ -1,0 +1,1 @@
+"""Learners by family, one file each; no file imports another."""

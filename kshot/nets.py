@@ -1,0 +1,112 @@
+"""Networks that embed images, with batch normalisation that keeps the tasks of a batch apart."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Statistics = list[tuple[Tensor, Tensor]]  # one (mean, variance), each [T, C], per normalised layer
+
+POLICIES = {
+    "per_task": "each task is normalised by the statistics of its own support: a query never sees other queries",
+    "transductive": "each task is normalised by the statistics of its support and its queries together",
+    "running": "training as `transductive`; evaluation by averages over the training tasks",
+}
+
+
+class TaskNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy, 2015) whose statistics are those of one task, never of the batch.
+
+    `policy` is one of POLICIES; the idea of statistics from the support is that of Bronskill et al., "TaskNorm"
+    (2020). Raises ValueError on another policy.
+    """
+
+    def __init__(self, channels: int, policy: str = "per_task", momentum: float = 0.02, epsilon: float = 1e-5):
+        super().__init__()
+        if policy not in POLICIES:
+            raise ValueError(f"batch_norm must be one of {', '.join(POLICIES)}, but is {policy!r}")
+        self.policy, self.momentum, self.epsilon = policy, momentum, epsilon
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        if policy == "running":
+            self.register_buffer("running_mean", torch.zeros(channels))
+            self.register_buffer("running_var", torch.ones(channels))
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, {self.policy}"
+
+    def forward(self, x: Tensor, tasks: int, given: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple | None]:
+        """Normalise x [T*B, C, H, W]; returns it with the statistics ([T, C], [T, C]) a later call may be `given`."""
+        if given is not None:
+            return self._affine(x, tasks, *given), given
+        if self.policy == "running" and not self.training:
+            normal = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.epsilon)
+            return normal, None
+        if self.policy == "per_task":
+            variance, mean = torch.var_mean(x.unflatten(0, (tasks, -1)), dim=(1, 3, 4), correction=0)  # [T, C]
+            return self._affine(x, tasks, mean, variance), (mean, variance)
+        # One fused call a task: four times faster on a CPU than the formula above, but its statistics stay inside.
+        mean, var = (self.running_mean, self.running_var) if self.policy == "running" else (None, None)
+        normal = [
+            F.batch_norm(own, mean, var, self.weight, self.bias, True, self.momentum, self.epsilon)
+            for own in x.chunk(tasks)
+        ]
+        return (normal[0] if tasks == 1 else torch.cat(normal)), None
+
+    def _affine(self, x: Tensor, tasks: int, mean: Tensor, variance: Tensor) -> Tensor:
+        scale = self.weight * torch.rsqrt(variance + self.epsilon)  # [T, C]
+        shift = self.bias - mean * scale
+        x = x.unflatten(0, (tasks, -1))
+        return torch.addcmul(shift[:, None, :, None, None], x, scale[:, None, :, None, None]).flatten(0, 1)
+
+
+class Conv4(nn.Module):
+    """The backbone of most few-shot papers: four blocks of 3x3 convolution, TaskNorm, pooling, ReLU.
+
+    Maps images [T, B, in_channels, H, W] to embeddings [T, B, channels * h * w] (h = w = 1 for 28x28), or to
+    maps [T, B, channels, h, w] with `flatten=False`. `pools` says which blocks halve the size. Weights are drawn
+    from `seed`. Source: Vinyals et al., "Matching Networks for One Shot Learning" (2016), section 4.1.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        batch_norm: str = "per_task",
+        *,
+        in_channels: int = 1,
+        pools: Sequence[bool] = (True, True, True, True),
+        flatten: bool = True,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.pools, self.flatten = tuple(pools), flatten
+        widths = [in_channels] + [channels] * len(self.pools)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(widths))
+        self.norms = nn.ModuleList(TaskNorm(channels, batch_norm) for _ in self.pools)
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether the statistics mix a task's queries, so that support and query must pass together."""
+        policy = self.norms[0].policy
+        return policy == "transductive" or (policy == "running" and self.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed x [T, B, in_channels, H, W] with its own statistics."""
+        return self.embed(x)[0]
+
+    def embed(self, x: Tensor, given: Statistics | None = None) -> tuple[Tensor, Statistics]:
+        """Embed x with its own statistics or those `given`; returns ([T, B, ...], the statistics used)."""
+        tasks, size = x.shape[:2]
+        given = given or [None] * len(self.pools)
+        x, used = x.flatten(0, 1), []
+        for convolution, norm, pool, statistics in zip(self.convolutions, self.norms, self.pools, given):
+            x, statistics = norm(convolution(x), tasks, statistics)
+            used.append(statistics)
+            x = F.relu(F.max_pool2d(x, 2) if pool else x)  # pooling first: ReLU then touches a quarter
+        x = x.unflatten(0, (tasks, size))
+        return (x.flatten(2) if self.flatten else x), used

@@ -1,0 +1,195 @@
+"""Training resumes to the same numbers, loads what it made, and refuses what it did not."""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+import kshot
+from kshot import Conv4, Episodes, FewShot, Prototypical, Result, checkpoint, evaluate, fit
+from kshot.train import partial
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Twelve easily told characters: each a bright square at its own place, with noise."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(60, (12, 6, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    for c in range(12):
+        images[c, :, :, 7 * (c // 4) : 7 * (c // 4) + 8, 6 * (c % 4) : 6 * (c % 4) + 8] += 150
+    return images
+
+
+def tasks(images, ways=4):
+    return FewShot(images, ways, 1, 2)
+
+
+def learner():
+    return Prototypical(Conv4(8))
+
+
+def run(images, **changes):
+    settings = dict(steps=24, validation=tasks(images), validate_every=6, validation_episodes=10, progress=False)
+    built = learner()
+    history = fit(built, tasks(images), **(settings | changes))
+    return built, history
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+def test_training_learns(images):
+    floor = evaluate(learner(), tasks(images), 60)
+    trained, history = run(images, steps=40)
+    gain = evaluate(trained, tasks(images), 60) - floor
+    assert gain.mean - gain.interval > 0.02
+    assert len(history.losses) == 40 and history.finished and history.best_step in history.validation
+
+
+def test_an_interrupted_run_ends_at_the_numbers_of_an_undisturbed_one(images, tmp_path, capsys):
+    whole, history = run(images, checkpoint=tmp_path / "whole.safetensors", schedule="cosine")
+    path = tmp_path / "broken.safetensors"
+    _, first = run(images, checkpoint=path, schedule="cosine", on_step=lambda step, loss: step < 11)
+    assert not first.finished and partial(path).exists() and not path.exists()
+    resumed, second = run(images, checkpoint=path, schedule="cosine")
+    assert "continuing from step 11 of 24" in capsys.readouterr().out
+    assert second.losses == history.losses and second.validation == history.validation
+    assert same_weights(whole, resumed)
+    assert not partial(path).exists()
+
+
+def test_an_exception_in_mid_training_loses_nothing(images, tmp_path):
+    def interrupt(step, loss):
+        if step == 9:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(images, checkpoint=path, on_step=interrupt)
+    resumed, _ = run(images, checkpoint=path)
+    assert same_weights(resumed, run(images)[0])
+
+
+def test_a_complete_checkpoint_is_loaded_instead_of_trained(images, tmp_path, capsys):
+    path = tmp_path / "a.safetensors"
+    first, history = run(images, checkpoint=path)
+    stepped = []
+    second, again = run(images, checkpoint=path, on_step=lambda *step: stepped.append(step))
+    assert not stepped and "trained before with these settings" in capsys.readouterr().out
+    assert same_weights(first, second) and again == history
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"learning_rate": 0.5}, "learning_rate was 0.001, is 0.5"),
+        ({"steps": 30}, "steps was 24, is 30"),
+        ({"seed": 9}, "seed was 0, is 9"),
+    ],
+)
+def test_other_settings_are_an_error_that_names_them(images, tmp_path, changes, named):
+    path = tmp_path / "a.safetensors"
+    run(images, checkpoint=path)
+    with pytest.raises(checkpoint.CheckpointError, match=named):
+        run(images, checkpoint=path, **changes)
+
+
+def test_other_tasks_are_an_error_that_names_them(images, tmp_path):
+    path = tmp_path / "a.safetensors"
+    run(images, checkpoint=path)
+    with pytest.raises(checkpoint.CheckpointError, match=r"tasks.ways was 4, is 3"):
+        fit(learner(), tasks(images, ways=3), steps=24, validation=tasks(images), validate_every=6,
+            validation_episodes=10, checkpoint=path, progress=False)  # fmt: skip
+
+
+def test_the_best_weights_by_validation_are_kept(images):
+    class Spoiled:
+        """Validation tasks that are good only early: later draws have random labels."""
+
+        draws = 0
+
+        def sample(self, n, generator):
+            episodes = tasks(images).sample(n, generator)
+            self.draws += 1
+            if self.draws <= 1:
+                return episodes
+            wrong = (episodes.query_y + 1) % 4
+            return Episodes(episodes.support_x, episodes.support_y, episodes.query_x, wrong)
+
+    kept, history = run(images, validation=Spoiled())
+    assert history.best_step == 6
+    early, _ = run(images, validation=None, steps=6)
+    assert same_weights(kept, early)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_rate(images):
+    class Broken(nn.Linear):
+        def losses(self, episodes):
+            return self.weight.sum() * torch.tensor([float("inf")])
+
+    with pytest.raises(FloatingPointError, match=r"at step 1: try a learning rate of 0.0001"):
+        fit(Broken(1, 1), tasks(images), steps=2, progress=False)
+
+
+def test_on_a_grader_nothing_is_trained(images, tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    trained, _ = run(images, checkpoint=path)
+    monkeypatch.setenv("KSHOT_GRADING", "1")
+    with pytest.warns(UserWarning, match="trained with other settings: steps was 24, is 1000"):
+        loaded, _ = run(images, checkpoint=path, steps=1000)
+    assert same_weights(loaded, trained)
+    with pytest.raises(FileNotFoundError, match="no checkpoint was submitted"):
+        run(images, checkpoint=tmp_path / "none.safetensors")
+
+
+def test_evaluation_is_paired_by_seed_and_leaves_the_mode(images):
+    a, b = learner().train(), kshot.PixelNeighbour()
+    first, second = evaluate(a, tasks(images), 30, seed=4), evaluate(a, tasks(images), 30, seed=4)
+    assert torch.equal(first.values, second.values) and a.training
+    assert not torch.equal(first.values, evaluate(a, tasks(images), 30, seed=5).values)
+    paired = first - evaluate(b, tasks(images), 30, seed=4)
+    assert torch.equal(paired.values, first.values - evaluate(b, tasks(images), 30, seed=4).values)
+    with pytest.raises(ValueError, match="cannot be paired"):
+        _ = first - evaluate(b, tasks(images), 20, seed=4)
+
+
+def test_result_prints_mean_and_interval():
+    result = Result(torch.tensor([0.0, 1.0] * 50))
+    assert str(result) == "50.0 ± 9.8 %"
+
+
+def test_a_damaged_checkpoint_says_so(tmp_path):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, learner().state_dict(), {})
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(checkpoint.CheckpointError, match="truncated"):
+        checkpoint.load(path, learner())
+
+
+def test_a_checkpoint_of_another_learner_says_so(tmp_path):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, Prototypical(Conv4(16)).state_dict(), {})
+    mine = learner()
+    before = {name: tensor.clone() for name, tensor in mine.state_dict().items()}
+    with pytest.raises(checkpoint.CheckpointError, match=r"another learner than this Prototypical.*\(16,.*\(8,"):
+        checkpoint.load(path, mine)
+    assert all(torch.equal(before[name], tensor) for name, tensor in mine.state_dict().items())
+    with pytest.raises(checkpoint.CheckpointError, match="another learner than this Siamese"):
+        checkpoint.load(path, kshot.Siamese(Conv4(16), 16))
+
+
+def test_an_unknown_name_lists_what_is_shipped():
+    with pytest.raises(KeyError, match="the course ships"):
+        kshot.pretrained("maml_on_the_moon")
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, learner().state_dict(), {"n": 1})
+    monkeypatch.setattr("kshot.checkpoint.save_file", lambda *a: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError):
+        checkpoint.save(path, learner().state_dict(), {"n": 2})
+    assert checkpoint.read(path)[1] == {"n": 1}
+    assert os.listdir(tmp_path) == ["a.safetensors"]
