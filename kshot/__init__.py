@@ -11,8 +11,9 @@ from kshot.episodes import Episodes, TaskDistribution
 from kshot.learners.metric import Matching, PixelNeighbour, Prototypical, Relation, Siamese
 from kshot.nets import Conv4
 from kshot.pretrained import pretrained
+from kshot.scores import Result, evaluate
 from kshot.tasks import CharacterOrWriter, FewShot
-from kshot.train import History, Result, evaluate, fit
+from kshot.train import History, fit
 
 __version__ = "0.1.0"
 

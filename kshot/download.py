@@ -192,7 +192,6 @@ def _copy(response: HTTPResponse, file: BinaryIO, bar: Progress) -> bool:
             if not chunk:
                 return True
             file.write(chunk)
-            file.flush()
             bar.update(len(chunk))
             if file.tell() > LARGEST_FILE:
                 return False

@@ -167,7 +167,7 @@ def _arrays(characters: dict[int, Character], contents: dict[str, int]) -> dict[
     for character in ordered:
         if sorted(character.drawings) != list(writers):
             where = f"{character.alphabet}/character{character.number:02d}"
-            raise DownloadError(f"the archives hold {len(character.drawings)} drawings of {where}, not {len(writers)}")
+            raise DownloadError(f"the archives do not hold one drawing of {where} by each of {len(writers)} writers")
     return {
         "images": np.stack([np.stack([character.drawings[w] for w in writers]) for character in ordered]),
         "alphabet_names": np.array(names),

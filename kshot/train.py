@@ -1,4 +1,4 @@
-"""Meta-training and meta-evaluation: one loop for every learner."""
+"""Meta-training: one loop for every learner."""
 
 import math
 import os
@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from kshot import checkpoint as checkpoints
-from kshot.episodes import Episodes, TaskDistribution
+from kshot.episodes import TaskDistribution
+from kshot.scores import Result, device_of, evaluate
 from kshot.settings import describe, difference
-
-CHUNK = 10  # tasks drawn and evaluated at once; fixed, so that a seed means the same episodes for every learner
 
 
 @dataclass
@@ -32,67 +31,6 @@ class History:
     def best_step(self) -> int | None:
         """The step with the best validation score, the earliest of equals; None without validation."""
         return max(self.validation, key=self.validation.get) if self.validation else None
-
-
-@dataclass(frozen=True)
-class Result:
-    """A score with its 95 % interval: `values` [episodes] holds one score an episode."""
-
-    values: Tensor
-    percent: bool = True
-
-    @property
-    def mean(self) -> float:
-        """The mean over episodes."""
-        return float(self.values.mean())
-
-    @property
-    def interval(self) -> float:
-        """Half the width of the 95 % interval of the mean: 1.96 standard errors."""
-        return 1.96 * float(self.values.std()) / math.sqrt(len(self.values))
-
-    def __sub__(self, other: "Result") -> "Result":
-        """The paired difference, episode by episode; both must come from the same seed and tasks."""
-        if len(self.values) != len(other.values):
-            raise ValueError(
-                f"{len(self.values)} and {len(other.values)} episodes cannot be paired: use the same number"
-            )
-        return Result(self.values - other.values, self.percent)
-
-    def __str__(self) -> str:
-        if self.percent:
-            return f"{100 * self.mean:.1f} ± {100 * self.interval:.1f} %"
-        return f"{self.mean:.3g} ± {self.interval:.2g}"
-
-    __repr__ = __str__
-
-
-def score(learner: nn.Module, episodes: Episodes) -> Tensor:
-    """One number a task [T]: accuracy for class ids, mean squared error for targets."""
-    prediction = learner(episodes.support_x, episodes.support_y, episodes.query_x)
-    if episodes.query_y.is_floating_point():
-        return (prediction - episodes.query_y).square().flatten(1).mean(1)
-    return (prediction.argmax(-1) == episodes.query_y).float().mean(1)
-
-
-@torch.no_grad()
-def evaluate(learner: nn.Module, tasks: TaskDistribution, episodes: int = 600, seed: int = 0) -> Result:
-    """Accuracy (or squared error) on `episodes` fresh tasks, with no autograd graph.
-
-    The same `seed` and tasks give every learner the same episodes, so that `evaluate(a, ...) - evaluate(b, ...)`
-    is a paired comparison. The learner is put in evaluation mode and back.
-    """
-    generator, device = torch.Generator().manual_seed(seed), _device_of(learner)
-    was_training, values, percent = learner.training, [], True
-    learner.eval()
-    try:
-        while len(values) * CHUNK < episodes:
-            drawn = tasks.sample(CHUNK, generator).to(device)
-            percent = not drawn.query_y.is_floating_point()
-            values.append(score(learner, drawn).cpu())
-    finally:
-        learner.train(was_training)
-    return Result(torch.cat(values)[:episodes], percent)
 
 
 def fit(
@@ -185,7 +123,7 @@ class _Run:
         self.learning_rate, self.schedule = learning_rate, schedule
         self.optimiser = torch.optim.Adam(learner.parameters(), lr=learning_rate)
         self.generator = torch.Generator().manual_seed(seed)
-        self.device = _device_of(learner)
+        self.device = device_of(learner)
         self.step, self.history = 0, History()
         self.best: dict[str, Tensor] | None = None
         self.best_score = -math.inf
@@ -294,11 +232,6 @@ def _history(stored: dict) -> History:
     validation = {int(step): value for step, value in stored.get("validation", {}).items()}
     rest = {name: stored[name] for name in ("cpu_seconds", "finished") if name in stored}
     return History(list(stored.get("losses", [])), validation, **rest)
-
-
-def _device_of(learner: nn.Module) -> torch.device:
-    first = next(learner.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
 
 
 def _progress_bar(steps: int, done: int, wanted: bool):
