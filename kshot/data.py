@@ -95,7 +95,7 @@ def omniglot(root: Path | str | None = None) -> Characters:
     """
     path = Path(root or data_folder()) / OMNIGLOT_FILE
     if not path.exists():
-        raise FileNotFoundError(f"Omniglot is not at {path}: `kshot data omniglot` downloads it (11 MB)")
+        raise FileNotFoundError(f"Omniglot is not at {path}: `kshot data omniglot` downloads it (16 MB)")
     with np.load(path, allow_pickle=False) as packed:
         images = torch.from_numpy(packed["images"])[:, :, None]  # [C, D, 1, 28, 28]
         alphabet = torch.from_numpy(packed["alphabet"].astype(np.int64))
