@@ -1,12 +1,13 @@
 # kshot: `make lab` opens the course, `make test` tests everything. Needs Python >= 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
+LAB ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: lab test setup check bench
 lab: $(VENV)/lab.ok
-	$(BIN)/jupyter lab lectures/00_start_here.ipynb
+	$(BIN)/jupyter lab $(LAB) lectures/00_start_here.ipynb
 
 setup: $(VENV)/test.ok
 

@@ -48,9 +48,9 @@ def _maps() -> Conv4:
 
 RECIPES = {
     "protonet_omniglot": _omniglot(lambda: Prototypical(Conv4()), steps=5000),
-    "siamese_omniglot": _omniglot(lambda: Siamese(Conv4()), steps=1500),
-    "matching_omniglot": _omniglot(lambda: Matching(Conv4()), steps=1500),
-    "relation_omniglot": _omniglot(lambda: Relation(_maps()), steps=1500, ways=10, queries=3),
+    "siamese_omniglot": _omniglot(lambda: Siamese(Conv4()), steps=5000),
+    "matching_omniglot": _omniglot(lambda: Matching(Conv4()), steps=5000),
+    "relation_omniglot": _omniglot(lambda: Relation(_maps()), steps=5000, ways=10, queries=3),
     "protonet_glyphs": Recipe(
         lambda: Prototypical(Conv4()), _unseen_glyphs, lambda: glyphs(0).split("validation").images, steps=3000
     ),

@@ -1,0 +1,131 @@
+"""Lecture 05: the mathematics it shows is right, its widgets are pure, and its source keeps the house's limits."""
+
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kshot
+from kshot import see
+from kshot.learners import metric
+
+SOURCE = Path(__file__).parents[2] / "lectures" / "src" / "05_metric.py"
+
+
+def cells() -> list[str]:
+    """The code cells of the lecture, in order."""
+    parts = re.split(r"^# %%(.*)\n", SOURCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [code.strip() for head, code in zip(parts[1::2], parts[2::2]) if "[markdown]" not in head]
+
+
+def cell(beginning: str) -> str:
+    """The one code cell that holds `beginning` at the start of a line."""
+    (found,) = [code for code in cells() if re.search(rf"^{re.escape(beginning)}", code, flags=re.MULTILINE)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def lecture() -> dict:
+    """The lecture's own functions, run as they stand, without its data and trainings."""
+    names = {"np": np, "torch": torch, "kshot": kshot, "see": see, "metric": metric}
+    wanted = ("def nearest_prototype", "def board", "def pixel_neighbour", "def matching", "def prototypes")
+    for beginning in (*wanted, "def summary", "def said", "def draw", "def turned"):
+        exec(cell(beginning), names)
+    names["seeded"] = lambda seed: torch.Generator().manual_seed(seed)
+    exec(cell("from kshot.learners import metric"), names)
+    return names
+
+
+def test_cells_are_short():
+    lengths = [len(code.splitlines()) for code in cells()]
+    assert max(lengths) <= 25
+    assert statistics.median(lengths) <= 10
+
+
+def test_the_reader_commits_at_least_three_times_in_a_cell_before_the_result():
+    code = cells()
+    asked = {re.match(r"(\w+) = kshot\.predict", c)[1]: i for i, c in enumerate(code) if "kshot.predict(" in c}
+    shown = {name: i for i, c in enumerate(code) for name in asked if f"{name}.reveal(" in c}
+    assert len(asked) >= 3
+    assert asked.keys() == shown.keys()
+    assert all(asked[name] < shown[name] for name in asked)
+
+
+def test_the_plane_through_three_prototypes_keeps_every_decision(lecture, generator):
+    z, c = torch.randn(500, 64, generator=generator), torch.randn(3, 64, generator=generator)
+    points, stars = lecture["through_prototypes"](z, c)
+    in_64_dimensions = torch.cdist(z.double(), c.double()).argmin(1).numpy()
+    assert (lecture["nearest_prototype"](points, stars) == in_64_dimensions).all()
+    assert len(set(in_64_dimensions)) == 3
+
+
+def test_the_cosine_rule_takes_the_smallest_angle(lecture, generator):
+    z, c = torch.randn(300, 2, generator=generator), torch.randn(3, 2, generator=generator)
+    angle = (torch.atan2(z[:, 1], z[:, 0])[:, None] - torch.atan2(c[:, 1], c[:, 0])).cos().arccos()
+    assert (lecture["nearest_prototype"](z.numpy(), c.numpy(), "cosine") == angle.argmin(1).numpy()).all()
+
+
+def test_the_functions_shown_equal_those_of_the_package(lecture, generator):
+    z, y, query = torch.randn(8, 5, generator=generator), torch.arange(8) % 3, torch.randn(4, 5, generator=generator)
+    c = lecture["prototypes"](z, y)
+    torch.testing.assert_close(c, metric.prototypes(z[None], y[None], 3)[0])
+    torch.testing.assert_close(lecture["logits"](query, c), -metric.squared_distance(query[None], c[None])[0])
+    learner = kshot.Matching(kshot.Conv4(channels=8))
+    p, a = lecture["matching"](z, y, query, learner.log_temperature.exp())
+    torch.testing.assert_close(p.log(), learner.compare(z[None], y[None], 3, query[None])[0])
+    torch.testing.assert_close(a.sum(-1), torch.ones(4))
+
+
+def test_the_pixel_neighbour_shown_equals_that_of_the_package(lecture, generator):
+    support, y, query = (
+        torch.rand(5, 28, 28, generator=generator),
+        torch.arange(5).flip(0),
+        torch.rand(9, 28, 28, generator=generator),
+    )
+    expected = kshot.PixelNeighbour()(support[None, :, None], y[None], query[None, :, None])[0].argmax(-1)
+    assert torch.equal(lecture["pixel_neighbour"](support, y, query), expected)
+
+
+def test_drawn_tasks_keep_support_and_query_apart_and_label_each_shape(lecture):
+    ids = torch.arange(40 * 20).view(40, 20, 1)  # each drawing is its own number
+    support, y, query, label = lecture["draw"](ids, ways=3, shots=2, shapes=4, tasks=6)
+    assert support.shape == (6, 24, 1)
+    assert query.shape == (6, 60, 1)
+    for t in range(6):
+        assert not set(support[t].flatten().tolist()) & set(query[t].flatten().tolist())
+        class_of = {}  # character -> label
+        for z, n in zip(torch.cat([support[t], query[t]]).flatten() // 20, torch.cat([y[t], label[t]])):
+            assert class_of.setdefault(int(z), int(n)) == int(n)
+        assert sorted(class_of.values()) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_the_widget_starts_whole_and_is_saved_broken(lecture):
+    start = {name: np.array(points) for name, points in lecture["START"].items()}
+    assert not lecture["abroad"](start)
+    saved = eval(re.search(r"saved=(\{.*\}),", cell("see.Explorer(\n    straddle"))[1])
+    state = start | {name: np.array(points) for name, points in saved.items()}
+    moves = sum(int((state[name] != start[name]).any(-1).sum()) for name in start)
+    assert lecture["abroad"](state)
+    assert moves <= 3
+    assert lecture["said"](state | {"distance": "euclidean"}).startswith("The orange prototype stands among blue")
+
+
+def test_the_widgets_picture_depends_on_its_state_alone(lecture):
+    start = {name: np.array(points) for name, points in lecture["START"].items()}
+    moved = {**start, "orange": np.array([(-1.15, 0.55), (1.15, 0.3), (0.55, 0.75)])}
+    states = [{**points, "distance": d} for points in (start, moved) for d in ("euclidean", "cosine")]
+    used = see.Canvas(lecture["straddle"])
+    seen = [used.pixels(state) for state in (*states, *reversed(states))][len(states) :]
+    fresh = [see.Canvas(lecture["straddle"]).pixels(state) for state in reversed(states)]
+    assert all((a == b).all() for a, b in zip(seen, fresh))
+    assert len({picture.tobytes() for picture in fresh}) == len(states)
+
+
+def test_turning_by_a_quarter_is_the_quarter_turn(lecture, generator):
+    image = torch.rand(1, 28, 28, generator=generator)
+    turned = lecture["turned"](image, torch.tensor([0.0, 90.0]))
+    torch.testing.assert_close(turned[0], image, atol=1e-4, rtol=0)
+    assert min((turned[1] - torch.rot90(image, k, (1, 2))).abs().max() for k in (1, 3)) < 1e-3
