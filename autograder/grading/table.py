@@ -1,0 +1,35 @@
+"""The table that `autograder grade` ends with."""
+
+from autograder.grading.results import printable
+
+
+def table(results: list[dict], superseded: set[str] = frozenset()) -> str:
+    """One line a submission: student, score, a column a question, and what there is to say; totals below."""
+    questions = list(dict.fromkeys(question["name"] for result in results for question in result["questions"]))
+    heads = ["student", "score", *questions, "remarks"]
+    rows = []
+    for result in sorted(results, key=lambda result: (result["student"], result["submission"])):
+        scores = {question["name"]: f"{question['score']:g}" for question in result["questions"]}
+        total = f"{result['score']:g} / {result['possible']:g}" if result["submission"] not in superseded else "–"
+        remark = result["reason"] or ""
+        if result["status"] == "failed" and result["submission"] not in superseded:
+            remark = f"failed: {remark}"
+        rows.append(
+            [_short(result["student"], 24), total, *(scores.get(name, "–") for name in questions), _short(remark, 90)]
+        )
+    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in [heads, *rows]]
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    counted = [result for result in results if result["submission"] not in superseded]
+    graded = [result["score"] for result in counted if result["status"] == "graded"]
+    failed = len(counted) - len(graded)
+    mean = f", mean {sum(graded) / len(graded):.1f}" if graded else ""
+    lines.append(
+        f"{len(graded)} graded{mean}, {failed} failed" + (f", {len(superseded)} replaced" if superseded else "") + "."
+    )
+    return "\n".join(lines)
+
+
+def _short(text: str, width: int) -> str:
+    text = printable(text)
+    return text if len(text) <= width else text[: width - 1] + "…"
