@@ -24,8 +24,9 @@ bench: $(VENV)/test.ok
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "kshot needs Python 3.11 or newer, and $(PYTHON) is older: make lab PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	  { echo "kshot needs Python 3.11 or newer, which $(PYTHON) is not: make lab PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) cannot make environments; on Debian: sudo apt install python3-venv"; exit 1; }
 
 # A stamp a purpose: a second run installs nothing; a changed pin or requirement installs again.
 $(VENV)/lab.ok: pyproject.toml constraints.txt | $(BIN)/python

@@ -79,6 +79,28 @@ def trainings() -> dict[str, dict]:
     return made
 
 
+def markdown(report: dict) -> str:
+    """The table of README.md: ours with intervals, the papers' in brackets."""
+    lines = ["| learner | " + " | ".join(SETTINGS) + " | CPU minutes of training |", "|---|---|---|---|---|"]
+    minutes = {
+        name: round(report["trainings"][f"{kind}_omniglot"]["cpu_seconds"] / 60)
+        for name, kind in (
+            ("Siamese", "siamese"),
+            ("Matching", "matching"),
+            ("Relation", "relation"),
+            ("Prototypical", "protonet"),
+        )
+    }
+    for name in dict.fromkeys(row["learner"] for row in report["rows"]):
+        cells = []
+        for row in (row for row in report["rows"] if row["learner"] == name):
+            paper = f" ({row['paper']})" if row["paper"] else ""
+            ours = f"{row['mean']:.1f} ± {row['interval']:.1f}" if row["interval"] else f"{row['mean']:.0f}"
+            cells.append(ours + paper)
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {minutes.get(name, '–')} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=1000)
@@ -88,10 +110,7 @@ def main() -> None:
     report = measure(arguments.episodes) | {"trainings": trainings()}
     path = Path(__file__).parent / "results" / "omniglot.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\n{'':16}" + "".join(f"{setting:>18}" for setting in SETTINGS))
-    for name in dict.fromkeys(row["learner"] for row in report["rows"]):
-        cells = [row for row in report["rows"] if row["learner"] == name]
-        print(f"{name:16}" + "".join(f"{row['mean']:>11.1f} ± {row['interval']:<4.1f}" for row in cells))
+    print("\n" + markdown(report))
     print(f"\n{arguments.episodes} episodes, 95 % intervals, seed {SEED}; written to {path.name}")
 
 

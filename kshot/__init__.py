@@ -11,9 +11,10 @@ from kshot.episodes import Episodes, TaskDistribution
 from kshot.learners.metric import Matching, PixelNeighbour, Prototypical, Relation, Siamese
 from kshot.nets import Conv4
 from kshot.pretrained import pretrained
+from kshot.run import History
 from kshot.scores import Result, evaluate
 from kshot.tasks import CharacterOrWriter, FewShot
-from kshot.train import History, fit
+from kshot.train import fit
 
 __version__ = "0.1.0"
 

@@ -22,7 +22,8 @@ def save(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, Any])
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # clone: safetensors refuses weights that share memory
+        plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         save_file(plain, scratch, {"kshot": json.dumps(metadata)})
         scratch.replace(path)
     finally:
@@ -37,12 +38,16 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: name a file in it")
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = json.loads((stored.metadata() or {}).get("kshot", "null"))
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}): it is truncated or no safetensors file") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({error}): it is truncated or no safetensors file; delete it to start again"
+        ) from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path} was not written by kshot: its header lacks the entry 'kshot'")
     return tensors, metadata

@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +70,8 @@ class Characters:
             if which not in self.alphabet_names:
                 raise KeyError(f"no alphabet is called {which!r}; there are {', '.join(self.alphabet_names)}")
             which = self.alphabet_names.index(which)
+        if which not in self.alphabet:
+            raise KeyError(f"alphabet {which} is not among these characters: it belongs to another split, or to none")
         return self._alphabets([which])
 
     def to(self, device: torch.device | str) -> "Characters":
@@ -83,24 +87,27 @@ class Characters:
 
 def data_folder() -> Path:
     """Where data sets are kept: KSHOT_DATA, or kshot's folder in the user's cache."""
-    if "KSHOT_DATA" in os.environ:
-        return Path(os.environ["KSHOT_DATA"])
+    if os.environ.get("KSHOT_DATA"):
+        return Path(os.environ["KSHOT_DATA"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kshot"
 
 
 def omniglot(root: Path | str | None = None) -> Characters:
     """All of Omniglot (Lake et al., 2015): 1,623 characters of 50 alphabets by 20 drawers.
 
-    Raises FileNotFoundError where it has not been downloaded.
+    Raises FileNotFoundError where it has not been downloaded, ValueError where the file is damaged.
     """
     path = Path(root or data_folder()) / OMNIGLOT_FILE
     if not path.exists():
         raise FileNotFoundError(f"Omniglot is not at {path}: `kshot data omniglot` downloads it (16 MB)")
-    with np.load(path, allow_pickle=False) as packed:
-        images = torch.from_numpy(packed["images"])[:, :, None]  # [C, D, 1, 28, 28]
-        alphabet = torch.from_numpy(packed["alphabet"].astype(np.int64))
-        names = tuple(str(name) for name in packed["alphabet_names"])
-        held_out = tuple(sorted(set(packed["alphabet"][~packed["background"]].tolist())))
+    try:
+        with np.load(path, allow_pickle=False) as packed:
+            images = torch.from_numpy(packed["images"])[:, :, None]  # [C, D, 1, 28, 28]
+            alphabet = torch.from_numpy(packed["alphabet"].astype(np.int64))
+            names = tuple(str(name) for name in packed["alphabet_names"])
+            held_out = tuple(sorted(set(packed["alphabet"][~packed["background"]].tolist())))
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: delete it, and `kshot data omniglot` fetches it again") from error
     return Characters(images, alphabet, names, held_out, "Omniglot")
 
 

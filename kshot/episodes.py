@@ -1,6 +1,6 @@
 """What every learner reads and every task distribution gives: a batch of episodes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -48,21 +48,25 @@ class Episodes:
         """N, the number of classes, read from the support's class ids."""
         return ways_of(self.support_y)
 
-    def to(self, device: torch.device | str) -> "Episodes":
-        """The same episodes on `device`."""
-        return Episodes(*(part if part is None else part.to(device) for part in self._parts()))
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Episodes":
+        """The same episodes on `device`, images and targets in `dtype` if it is given."""
+        return self._each(lambda part: part.to(device, dtype if part.is_floating_point() else None))
 
     def __getitem__(self, tasks: slice) -> "Episodes":
         """The episodes of a slice of the tasks: `episodes[:8]`."""
-        return Episodes(*(part if part is None else part[tasks] for part in self._parts()))
+        return self._each(lambda part: part[tasks])
 
     def split(self, size: int) -> Iterator["Episodes"]:
         """These episodes in chunks of at most `size` tasks."""
         for start in range(0, self.tasks, size):
             yield self[start : start + size]
 
-    def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.support_x, self.support_y, self.query_x, self.query_y
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Episodes":
+        changed = object.__new__(Episodes)  # these parts were checked before: checking again would wait for the GPU
+        for each in fields(self):
+            part = getattr(self, each.name)
+            object.__setattr__(changed, each.name, part if part is None else change(part))
+        return changed
 
 
 class TaskDistribution(Protocol):
@@ -85,6 +89,8 @@ def ways_of(support_y: Tensor | None) -> int:
 
 
 def _check_side(side: str, x: Tensor, y: Tensor | None) -> None:
+    if 0 in x.shape[:2]:
+        raise ValueError(f"{side}_x is empty: it has shape {tuple(x.shape)}")
     if x.is_floating_point() and not torch.isfinite(x).all():
         raise ValueError(f"{side}_x holds values that are not finite (NaN or infinity): clean the images first")
     if y is None:
@@ -92,7 +98,13 @@ def _check_side(side: str, x: Tensor, y: Tensor | None) -> None:
     if y.shape[:2] != x.shape[:2]:
         raise ValueError(f"{side}_x holds {tuple(x.shape[:2])} (tasks, examples) but {side}_y {tuple(y.shape[:2])}")
     if y.is_floating_point():
+        if y.dim() == 2:
+            raise ValueError(
+                f"{side}_y has fractional class ids ({y.dtype}): use whole numbers (targets have three axes)"
+            )
         if not torch.isfinite(y).all():
             raise ValueError(f"{side}_y holds targets that are not finite (NaN or infinity)")
+    elif y.dtype != torch.int64:
+        raise ValueError(f"{side}_y holds class ids of type {y.dtype}: use torch.int64, as `labels.long()` gives")
     elif y.numel() and int(y.min()) < 0:
         raise ValueError(f"{side}_y holds class {int(y.min())}: relabel the classes 0..N-1 within each episode")

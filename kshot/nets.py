@@ -35,7 +35,7 @@ class TaskNorm(nn.Module):
             self.register_buffer("running_var", torch.ones(channels))
 
     def extra_repr(self) -> str:
-        return f"{len(self.weight)}, {self.policy}"
+        return f"{len(self.weight)}, {self.policy}, momentum={self.momentum}, epsilon={self.epsilon}"
 
     def forward(self, x: Tensor, tasks: int, given: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple | None]:
         """Normalise x [T*B, C, H, W]; returns it with the statistics ([T, C], [T, C]) a later call may be `given`."""
@@ -81,13 +81,16 @@ class Conv4(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        self.pools, self.flatten = tuple(pools), flatten
+        self.channels, self.pools, self.flatten, self.seed = channels, tuple(pools), flatten, seed
         widths = [in_channels] + [channels] * len(self.pools)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
             self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(TaskNorm(channels, batch_norm) for _ in self.pools)
         self.to(memory_format=torch.channels_last)
+
+    def extra_repr(self) -> str:
+        return f"pools={self.pools}, flatten={self.flatten}, seed={self.seed}"
 
     @property
     def transductive(self) -> bool:

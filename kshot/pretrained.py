@@ -11,8 +11,9 @@ from kshot import checkpoint
 from kshot.data import glyphs, omniglot
 from kshot.learners.metric import Matching, Prototypical, Relation, Siamese
 from kshot.nets import Conv4
+from kshot.run import History
 from kshot.tasks import FewShot
-from kshot.train import History, fit
+from kshot.train import fit
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class Result:
 
     values: Tensor
     percent: bool = True
+    seed: int | None = None
 
     @property
     def mean(self) -> float:
@@ -34,7 +35,9 @@ class Result:
             raise ValueError(
                 f"{len(self.values)} and {len(other.values)} episodes cannot be paired: use the same number"
             )
-        return Result(self.values - other.values, self.percent)
+        if self.seed != other.seed:
+            raise ValueError(f"episodes of seeds {self.seed} and {other.seed} cannot be paired: use the same seed")
+        return Result(self.values - other.values, self.percent, self.seed)
 
     def __str__(self) -> str:
         if self.percent:
@@ -59,20 +62,23 @@ def evaluate(learner: nn.Module, tasks: TaskDistribution, episodes: int = 600, s
     The same `seed` and tasks give every learner the same episodes, so that `evaluate(a, ...) - evaluate(b, ...)`
     is a paired comparison. The learner is put in evaluation mode and back.
     """
-    generator, device = torch.Generator().manual_seed(seed), device_of(learner)
-    was_training, values, percent = learner.training, [], True
+    if episodes < 2:
+        raise ValueError(f"an interval needs at least 2 episodes, but {episodes} were asked for")
+    generator = torch.Generator().manual_seed(seed)
+    modes, values, percent = {module: module.training for module in learner.modules()}, [], True
     learner.eval()
     try:
         while len(values) * CHUNK < episodes:
-            drawn = tasks.sample(CHUNK, generator).to(device)
+            drawn = place(tasks.sample(CHUNK, generator), learner)
             percent = not drawn.query_y.is_floating_point()
             values.append(score(learner, drawn).cpu())
     finally:
-        learner.train(was_training)
-    return Result(torch.cat(values)[:episodes], percent)
+        for module, mode in modes.items():
+            module.training = mode
+    return Result(torch.cat(values)[:episodes], percent, seed)
 
 
-def device_of(learner: nn.Module) -> torch.device:
-    """Where the learner's parameters are; the CPU for one without parameters."""
+def place(episodes: Episodes, learner: nn.Module) -> Episodes:
+    """The episodes where the learner's parameters are, in their precision; as they are for one without parameters."""
     first = next(learner.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
+    return episodes if first is None else episodes.to(first.device, first.dtype)

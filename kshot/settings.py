@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import inspect
+import re
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -12,8 +14,8 @@ from torch import Tensor, nn
 def describe(thing: Any) -> Any:
     """`thing` as JSON-able data that is equal for equal settings.
 
-    Modules by their printed structure, tensors by shape and content hash, dataclasses field by field, functions by
-    qualified name.
+    Modules by their printed structure, tensors by shape and content hash, dataclasses and other objects by their
+    public fields, functions by name and code.
     """
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
@@ -27,27 +29,37 @@ def describe(thing: Any) -> Any:
         return {"kind": type(thing).__name__, **own}
     if isinstance(thing, list | tuple):
         return [describe(each) for each in thing]
+    if isinstance(thing, FunctionType):
+        body = repr((thing.__code__.co_code, thing.__code__.co_consts)).encode()
+        return f"{thing.__qualname__} {hashlib.sha256(re.sub(rb' at 0x[0-9a-f]+', b'', body)).hexdigest()[:8]}"
     if inspect.isroutine(thing):
         return thing.__qualname__
-    return type(thing).__qualname__
+    if hasattr(thing, "item") and getattr(thing, "ndim", None) == 0:  # a NumPy number
+        return describe(thing.item())
+    own = vars(thing) if hasattr(thing, "__dict__") else {}
+    public = {name: describe(value) for name, value in own.items() if not name.startswith("_")}
+    return {"kind": type(thing).__qualname__, **public}
 
 
 def difference(stored: dict, wanted: dict) -> str:
     """A sentence naming each setting that differs, or "" where none does."""
     parts = []
-    for name in wanted:
-        then, now = stored.get(name), wanted[name]
+    for name in [*wanted, *(name for name in stored if name not in wanted)]:
+        then, now = stored.get(name), wanted.get(name)
         if then == now:
             continue
         if isinstance(then, dict) and isinstance(now, dict):
-            parts += [
-                f"{name}.{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]
-            ]
+            keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+            parts += [f"{name}.{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys]
         else:
-            parts.append(f"{name} was {_short(then)}, is {_short(now)}")
+            parts.append("{} was {}, is {}".format(name, *_around_the_difference(then, now)))
     return "; ".join(parts)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else text[:200] + "…"
+def _around_the_difference(then: Any, now: Any) -> tuple[str, str]:
+    texts = repr(then), repr(now)
+    if max(map(len, texts)) <= 100:
+        return texts
+    same = next((i for i, (a, b) in enumerate(zip(*texts)) if a != b), min(map(len, texts)))
+    start = max(0, same - 30)
+    return tuple(f"…{text[start : start + 90]}…" for text in texts)

@@ -31,12 +31,18 @@ class FewShot:
     def __post_init__(self) -> None:
         if self.images.dim() != 5:
             raise ValueError(f"images must be [classes, drawers, 1, H, W], but has shape {tuple(self.images.shape)}")
+        if self.images.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8 with 255 as full ink, but are {self.images.dtype}")
+        if self.rotations and self.images.shape[-1] != self.images.shape[-2]:
+            raise ValueError(f"only square images can be rotated, but these are {tuple(self.images.shape[-2:])}")
         for name in ("ways", "shots", "queries"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}")
-        classes, drawers = self.images.shape[:2]
+        drawers = self.images.shape[1]
         if self.ways > self.classes:
-            raise ValueError(f"{self.ways} ways need {self.ways} classes, but there are only {classes}: ask for fewer")
+            raise ValueError(
+                f"{self.ways} ways need {self.ways} classes, but there are only {self.classes}: ask for fewer"
+            )
         if self.shots + self.queries > drawers:
             raise ValueError(
                 f"{self.shots} shots and {self.queries} queries a class need {self.shots + self.queries} different "

@@ -13,7 +13,8 @@ NEEDS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(cores)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

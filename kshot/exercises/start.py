@@ -1,4 +1,4 @@
-"""Lecture 00's exercises: solve episodes by hand, sample one, and write the smallest learner."""
+"""Lecture 00's exercises on episodes: solve some by hand, and sample one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ DRAWERS = SHOTS + QUERIES  # just enough: a drawing that is used twice cannot hi
 def by_hand(answer: tuple[Episodes, list[int]]) -> str | None:
     """(episodes of a CharacterOrWriter, one tag a row): whether each query got the tag that its support implies."""
     puzzles, tags = answer
-    if tags is None or tags is Ellipsis or None in tags or Ellipsis in tags:
+    if tags is None or tags is Ellipsis or all(tag is None or tag is Ellipsis for tag in tags):
         return UNANSWERED
+    if empty := [row for row, tag in enumerate(tags, start=1) if tag is None or tag is Ellipsis]:
+        return f"row {', row '.join(map(str, empty))}: there is no tag yet, while other rows have one."
     if len(tags) != puzzles.tasks:
         return f"there are {puzzles.tasks} rows, but you gave {len(tags)} tags: one for each row's query."
     for row, tag in enumerate(tags, start=1):
@@ -41,7 +43,7 @@ def by_hand(answer: tuple[Episodes, list[int]]) -> str | None:
 
 def episode(sample: Callable) -> str | None:
     """sample(images, ways, shots, queries, generator) -> support_x, support_y, query_x, query_y of one task."""
-    seen = set()
+    seen, shown = set(), set()
     for seed in range(10):
         found = _sampled(sample, CLASSES, seed)
         wrong = _shapes(found) or _content(*found)
@@ -50,9 +52,14 @@ def episode(sample: Callable) -> str | None:
         again = _sampled(sample, CLASSES, seed)
         if not all(torch.equal(a, b) for a, b in zip(found, again)):
             return "the same seed gave two different episodes: take every random number from `generator`."
-        seen.add(tuple(sorted(_which(found[0])[0].tolist())))
+        classes, drawers = _which(found[0])
+        seen.add(tuple(sorted(classes.tolist())))
+        shown.update(tuple(sorted(drawers[classes == c].tolist())) for c in classes.unique())
     if len(seen) == 1:
         return "ten seeds gave the same classes ten times: draw the classes anew for each episode."
+    if len(shown) == 1:
+        places = " and ".join(map(str, shown.pop()))
+        return f"the support shows drawings {places} of every class, in every episode: draw the drawings at random too."
     labels = set()
     for seed in range(20):  # as many classes as ways: only drawings and labels are left to chance
         found = _sampled(sample, WAYS, seed)
@@ -63,35 +70,6 @@ def episode(sample: Callable) -> str | None:
     if len(labels) == 1:
         return f"a class that was drawn 20 times got label {labels.pop()} each time: deal the labels out anew."
     return None
-
-
-def neighbour(predict: Callable) -> str | None:
-    """predict(support_x, support_y, query_x) -> labels [Q]: each query takes the label of its nearest support image."""
-    generator = torch.Generator().manual_seed(0)
-    support_x = torch.rand(5, 1, 28, 28, generator=generator)
-    owner = torch.tensor([3, 0, 4, 4, 1, 2, 0])  # which support image each query is a noisy copy of
-    query_x = support_x[owner] + 0.1 * torch.rand(7, 1, 28, 28, generator=generator)
-    support_y = torch.tensor([2, 0, 1, 4, 3])
-    got = predict(support_x, support_y, query_x)
-    if got is None:
-        return UNANSWERED
-    if not isinstance(got, Tensor) or got.shape != (7,):
-        shape = list(got.shape) if isinstance(got, Tensor) else type(got).__name__
-        return f"7 queries need 7 labels, a tensor [7], but your function returned {shape}."
-    if torch.equal(got, support_y[owner]):
-        renamed = predict(support_x, support_y.flip(0), query_x)
-        if torch.equal(renamed, support_y.flip(0)[owner]):
-            return None
-        return "the tags were exchanged, but your answers stayed: read them from support_y at every call."
-    if torch.equal(got, owner):
-        return "these are the positions of the nearest drawings, not their tags: look the tags up in support_y."
-    distance = torch.cdist(query_x.flatten(1), support_x.flatten(1))
-    if torch.equal(got, support_y[distance.argmax(1)]) or torch.equal(got, distance.argmax(1)):
-        return "each query got the tag of the drawing farthest away: the smallest distance is the nearest."
-    if not bool(torch.isin(got, support_y).all()):
-        return f"the label {next(int(v) for v in got if v not in support_y)} is on no support drawing."
-    hits = int((got == support_y[owner]).sum())
-    return f"{hits} of 7 queries got the tag of the drawing nearest in pixels: compare all 784 pixels of each pair."
 
 
 def _sampled(sample: Callable, classes: int, seed: int) -> tuple:
@@ -156,4 +134,4 @@ def _content(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Ten
     return None
 
 
-EXERCISES = {"by hand": by_hand, "episode": episode, "neighbour": neighbour}
+EXERCISES = {"by hand": by_hand, "episode": episode}

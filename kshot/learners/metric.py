@@ -1,5 +1,6 @@
 """Learners that compare: embed the support and the query, then measure how close they are."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,8 @@ def prototypes(z: Tensor, y: Tensor, ways: int) -> Tensor:
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """|a - b|^2 for all pairs: a [T, Q, D], b [T, N, D] -> [T, Q, N]."""
+    centre = b.mean(1, keepdim=True)  # distances do not change, and far from the origin nothing cancels
+    a, b = a - centre, b - centre
     return (a.square().sum(-1)[..., None] + b.square().sum(-1)[:, None] - 2 * a @ b.mT).clamp(min=0)
 
 
@@ -68,7 +71,12 @@ class Metric(nn.Module):
         raise NotImplementedError
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Support:
-        """Embed the support [T, S, *x]: nothing else is learned from it."""
+        """Embed the support [T, S, *x]: nothing else is learned from it.
+
+        Raises ValueError for a transductive learner, which must see support and queries together.
+        """
+        if self.transductive:
+            raise ValueError("this learner is transductive: call learner(support_x, support_y, query_x) in one go")
         z, statistics = self.net.embed(support_x)
         return Support(z, support_y, ways_of(support_y), statistics)
 
@@ -111,7 +119,7 @@ class PixelNeighbour(nn.Module):
 
     def predict(self, support: Support, query_x: Tensor) -> Tensor:
         """Logits [T, Q, N]: minus the squared distance to the nearest support image of each class."""
-        return nearest(-squared_distance(query_x.flatten(2), support.z), support.y, support.ways)
+        return by_class(-squared_distance(query_x.flatten(2), support.z), support.y, support.ways, torch.amax)
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """y = f(D_train, x): logits [T, Q, N]."""
@@ -122,10 +130,10 @@ class PixelNeighbour(nn.Module):
         return x.flatten(2)
 
 
-def nearest(similarity: Tensor, y: Tensor, ways: int) -> Tensor:
-    """Each class's best match: similarity [T, Q, S], y [T, S] -> [T, Q, N]."""
+def by_class(similarity: Tensor, y: Tensor, ways: int, combine: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """`combine` over each class's support (torch.amax, torch.logsumexp): [T, Q, S] and y [T, S] -> [T, Q, N]."""
     members = one_hot(y, ways).mT.bool()  # [T, N, S]
-    return similarity[:, :, None].masked_fill(~members[:, None], -torch.inf).amax(-1)
+    return combine(similarity[:, :, None].masked_fill(~members[:, None], -torch.inf), -1)
 
 
 class Siamese(Metric):
@@ -135,10 +143,11 @@ class Siamese(Metric):
     (2015). The loss is binary, the use is N-way: training and test conditions do not match.
     """
 
-    def __init__(self, net: Conv4, dimension: int = 64):
+    def __init__(self, net: Conv4, dimension: int | None = None):
         super().__init__(net)
+        dimension = dimension or net.channels
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             self.weigh = nn.Linear(dimension, 1)
 
     def same(self, z: Tensor, z_support: Tensor) -> Tensor:
@@ -146,13 +155,14 @@ class Siamese(Metric):
         return self.weigh((z[:, :, None] - z_support[:, None]).abs()).squeeze(-1)
 
     def compare(self, z_support: Tensor, y: Tensor, ways: int, z: Tensor) -> Tensor:
-        return nearest(F.logsigmoid(self.same(z, z_support)), y, ways)
+        return by_class(F.logsigmoid(self.same(z, z_support)), y, ways, torch.amax)
 
     def losses(self, episodes: Episodes) -> Tensor:
         """Binary cross-entropy over all query-support pairs, as many weights on "same" as on "different": [T]."""
         z_support, z = self.embed_both(episodes.support_x, episodes.query_x)
         same = (episodes.query_y[:, :, None] == episodes.support_y[:, None]).float()  # [T, Q, S]
-        weight = 0.5 * same / same.mean() + 0.5 * (1 - same) / (1 - same).mean()
+        share = same.mean((1, 2), keepdim=True)  # of each task alone: [T, 1, 1]
+        weight = 0.5 * same / share.clamp(min=1e-9) + 0.5 * (1 - same) / (1 - share).clamp(min=1e-9)
         loss = F.binary_cross_entropy_with_logits(self.same(z, z_support), same, weight, reduction="none")
         return loss.mean((1, 2))
 
@@ -169,8 +179,8 @@ class Matching(Metric):
         self.log_temperature = nn.Parameter(torch.tensor(2.3))
 
     def compare(self, z_support: Tensor, y: Tensor, ways: int, z: Tensor) -> Tensor:
-        attention = (cosine(z, z_support) * self.log_temperature.exp()).softmax(-1)  # [T, Q, S]
-        return (attention @ one_hot(y, ways, z.dtype)).clamp(min=1e-12).log()  # [T, Q, N]
+        log_attention = (cosine(z, z_support) * self.log_temperature.exp()).log_softmax(-1)  # [T, Q, S]
+        return by_class(log_attention, y, ways, torch.logsumexp)  # the log of the sum over each class: [T, Q, N]
 
 
 class Prototypical(Metric):
@@ -206,10 +216,13 @@ class Relation(Metric):
     `net` must give maps [T, B, C, h, w]: `Conv4(pools=(True, True, False, False), flatten=False)`.
     """
 
-    def __init__(self, net: Conv4, channels: int = 64, hidden: int = 8):
+    def __init__(self, net: Conv4, hidden: int = 8):
         super().__init__(net)
+        if net.flatten:
+            raise ValueError("a relation network compares maps, not vectors: build its net with flatten=False")
+        channels = net.channels
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             self.relate = nn.Sequential(
                 *(nn.Conv2d(2 * channels, channels, 3, padding=1), nn.GroupNorm(8, channels), nn.ReLU()),
                 *(nn.MaxPool2d(2), nn.Conv2d(channels, channels, 3, padding=1), nn.GroupNorm(8, channels), nn.ReLU()),

@@ -81,8 +81,17 @@ class ArenaPads(anywidget.AnyWidget):
 class Arena(ipywidgets.VBox):
     """Pads, tags, and below them one row for each learner: its probabilities and its map; made by `arena`."""
 
-    def __init__(self, learners: Sequence[Callable], names: Sequence[str], data: Characters, seed: int):
+    def __init__(
+        self,
+        learners: Sequence[Callable],
+        names: Sequence[str],
+        data: Characters,
+        seed: int,
+        answer: Callable[..., Tensor] = probabilities,
+        saved_swap: tuple[int, int] | None = None,
+    ):
         self.learners, self.names = list(learners), list(names)
+        self._ask, self._saved_swap = torch.no_grad()(answer), saved_swap
         self._tasks = FewShot(data.images, ways=WAYS, shots=1, queries=1)
         self._generator = torch.Generator().manual_seed(seed)
         self._lock = threading.RLock()
@@ -122,14 +131,14 @@ class Arena(ipywidgets.VBox):
             self._pads.drawn, self._pads.tags = [None] * 6, list(range(WAYS))
             self._pads.presets = pack(self._presets)
 
-    def state(self) -> dict[str, Any]:
+    def state(self, labels: Tensor | None = None) -> dict[str, Any]:
         """What the picture shows: glyphs, labels, and each learner's probabilities, map and nearest support."""
-        glyphs, query, labels = self._glyphs[:WAYS], self._glyphs[WAYS], self.labels
+        glyphs, query, labels = self._glyphs[:WAYS], self._glyphs[WAYS], self.labels if labels is None else labels
         answers = []
         for learner in self.learners:
             found = embedding_map(learner, glyphs, query)
             places, nearest = found if found else (None, -1)
-            answers.append({"p": probabilities(learner, glyphs, labels, query), "map": places, "nearest": nearest})
+            answers.append({"p": self._ask(learner, glyphs, labels, query), "map": places, "nearest": nearest})
         return {"glyphs": self._glyphs, "labels": labels, "answers": answers, "asked": bool(query.any())}
 
     def _words(self, state: dict[str, Any]) -> str:
@@ -170,17 +179,36 @@ class Arena(ipywidgets.VBox):
                 self._strokes[i] = strokes
                 self._glyphs[i] = self._presets[i] if strokes is None else glyph_of(strokes)
 
+    def _after_swap(self, before: dict[str, Any], a: int, b: int) -> tuple[dict[str, Any], str]:
+        """The state with the labels of pads `a` and `b` exchanged, which keeps what was said before; and words."""
+        labels = before["labels"].clone()
+        labels[[a, b]] = labels[[b, a]]
+        after = self.state(labels)
+        for new, old in zip(after["answers"], before["answers"]):
+            new["before"] = old["p"]
+        first, second = sorted(LABELS[int(labels[i])] for i in (a, b))
+        after["swapped"] = f"{first} and {second} have changed places"
+        return after, f"{after['swapped']}; before, {self._words(before)} Now, "
+
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         canvas = Canvas(ArenaPicture(self.names, with_glyphs=True))
         with self._lock:
-            state = self.state()
-        alt = f"Five drawings labelled {', '.join(LABELS[i] for i in self.labels)}, and a query. {self._words(state)}"
+            state, swapped = self.state(), ""
+            if self._saved_swap:
+                state, swapped = self._after_swap(state, *self._saved_swap)
+        named = ", ".join(LABELS[int(label)] for label in state["labels"])
+        alt = f"Five drawings labelled {named}, and a query. {swapped}{self._words(state)}"
         live = super()._repr_mimebundle_(**kwargs) or {}
         return {**live, **mimebundle(canvas.pixels(state, 2.0), alt, canvas.size[0])}
 
 
 def arena(
-    *learners: Callable, names: Sequence[str] | None = None, characters: Characters | None = None, seed: int = 0
+    *learners: Callable,
+    names: Sequence[str] | None = None,
+    characters: Characters | None = None,
+    seed: int = 0,
+    answer: Callable[..., Tensor] = probabilities,
+    saved_swap: tuple[int, int] | None = None,
 ) -> Arena:
     """Draw five characters, drag their labels, draw a query: every learner answers while you draw.
 
@@ -191,6 +219,8 @@ def arena(
         characters: where the drawings to start with come from; by default the test alphabets of
             `kshot.data.characters`.
         seed: which drawings.
+        answer: called as ``answer(learner, glyphs, labels, query)`` at every change; gives the probabilities [5].
+        saved_swap: two support pads (0..4); the saved picture shows the moment after their labels are exchanged.
 
     Raises:
         ValueError: no learner, or not as many names as learners.
@@ -201,4 +231,4 @@ def arena(
     if len(names) != len(learners):
         raise ValueError(f"{len(names)} names for {len(learners)} learners: give one each")
     data = characters if characters is not None else default_characters().split("test")
-    return Arena(learners, names, data, seed)
+    return Arena(learners, names, data, seed, answer, saved_swap)

@@ -12,7 +12,8 @@ import traitlets
 from matplotlib.axes import Axes
 
 from kshot.see.explorer import Explorer
-from kshot.see.reveal import Reveal, mark, question_card
+from kshot.see.results import mark
+from kshot.see.reveal import Reveal, question_card
 from kshot.see.still import mimebundle
 
 KINDS = ("number", "choice", "click", "curve")
@@ -150,16 +151,19 @@ class Prediction(ipywidgets.VBox):
         alt: str | None = None,
         figsize: tuple[float, float] | None = None,
         along: str = "y",
+        chance: float | None = None,
     ) -> Reveal:
         """Show the result with the reader's mark beside it; where nothing is committed yet, ask for that first.
 
         Args:
-            result: a number; the right choice, or choice → value (the largest is right); a point; or a curve [n, 2].
+            result: a number or a kshot Result; the right choice, or choice → value or Result (the largest is right);
+                a point; or a curve [n, 2].
             draw: in place of `result`, a function that draws any picture of it on given axes.
             alt: what the picture shows; needed with `draw`.
             along: for a number with `draw`, the axis it is read on.
+            chance: for a number without `draw`, what guessing gives.
         """
-        return Reveal(self, result, draw=draw, alt=alt, figsize=figsize, along=along)
+        return Reveal(self, result, draw=draw, alt=alt, figsize=figsize, along=along, chance=chance)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         pixels, width = question_card(self)
@@ -207,7 +211,7 @@ def predict(
         question: one sentence.
         kind: "number" (with `unit`), "choice" (with `choices`), "click" in a plane, or "curve" drawn in a plane.
         key: names the commitment, so that running the cell again keeps it; by default the question itself.
-        xlim, ylim, xlabel, ylabel, figsize: the plane of a click or a curve; for a number, `xlim` is not used.
+        xlim, ylim, xlabel, ylabel, figsize: the plane of a click or a curve; `ylabel` names a choice's values too.
         backdrop: draws what is known already on the plane's axes.
         knots: how many points a drawn curve has.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from kshot.see.picture import figure
 from kshot.see.still import Still
-from kshot.see.style import BLACK, BLUE, GREY, PALETTE, style
+from kshot.see.style import BLACK, BLUE, GREY, PALETTE, label, style
 
 
 def _images(images) -> np.ndarray:
@@ -75,8 +76,21 @@ def bars(
         return Still(fig, alt or f"{title}: {said}.")
 
 
+def _beside(mean: float, half: float, chance: float | None) -> tuple[float, str]:
+    """Where a label of a dot stands, and its alignment: right of the interval if nothing is in the way."""
+    room, gap = 17.0, 1.5  # of a hundred: what the words take, and their distance from the interval
+    start = mean + half + gap
+    crossed = start + room > 104 or (chance is not None and start < chance < start + room)
+    return (mean - half - gap, "right") if crossed and mean - half > room else (start, "left")
+
+
 def accuracies(
-    results: Mapping[str, tuple[float, float]], *, title: str, chance: float | None = None, alt: str = ""
+    results: Mapping[str, tuple[float, float]],
+    *,
+    title: str,
+    chance: float | None = None,
+    highlight: str | None = None,
+    alt: str = "",
 ) -> Still:
     """A dot and its 95 % interval for each learner.
 
@@ -84,22 +98,35 @@ def accuracies(
         results: name → (mean, half width of the interval), both in %; or anything with `mean` and `interval` in
             0..1, as `kshot.evaluate` returns.
         chance: the accuracy of guessing, in %.
+        highlight: one name, drawn in blue and the others in grey; by default each has a colour of its own.
     """
+    with style():
+        fig, ax = figure((7.0, 1.0 + 0.36 * len(results)))
+        rows = accuracies_on(ax, results, chance, highlight)
+        ax.set_title(title)
+        said = ", ".join(f"{name} {mean:.1f} ± {half:.1f} %" for name, (mean, half) in rows.items())
+        return Still(fig, alt or f"{title}: {said}.")
+
+
+def accuracies_on(
+    ax: Axes,
+    results: Mapping[str, tuple[float, float]],
+    chance: float | None = None,
+    highlight: str | None = None,
+) -> dict[str, tuple[float, float]]:
+    """Draw `accuracies` on given axes; returns each name's mean and half interval in %."""
     rows = {
         name: (100 * r.mean, 100 * r.interval) if hasattr(r, "interval") else tuple(r) for name, r in results.items()
     }
-    with style():
-        fig, ax = figure((7.0, 1.0 + 0.36 * len(rows)))
-        for i, (mean, half) in enumerate(rows.values()):
-            colour = PALETTE[i % len(PALETTE)]
-            ax.errorbar(mean, i, xerr=half, fmt="o", color=colour, capsize=4, linestyle="")
-            ax.annotate(f"{mean:.1f} ± {half:.1f} %", (min(mean + half, 100), i), xytext=(0, 7), ha="center",
-                        textcoords="offset points", fontsize=9, color=BLACK)  # fmt: skip
-        if chance is not None:
-            ax.axvline(chance, color=GREY, linestyle=":", linewidth=1.5)
-            ax.annotate("chance", (chance, 0.0), xycoords=ax.get_xaxis_transform(), xytext=(4, 4),
-                        textcoords="offset points", color=GREY)  # fmt: skip
-        ax.set_yticks(range(len(rows)), list(rows))
-        ax.set(xlim=(0, 104), ylim=(len(rows) - 0.4, -0.7), xlabel="accuracy (%), with 95 % interval", title=title)
-        said = ", ".join(f"{name} {mean:.1f} ± {half:.1f} %" for name, (mean, half) in rows.items())
-        return Still(fig, alt or f"{title}: {said}.")
+    for i, (name, (mean, half)) in enumerate(rows.items()):
+        colour = PALETTE[i % len(PALETTE)] if highlight is None else BLUE if name == highlight else GREY
+        ax.errorbar(mean, i, xerr=half, fmt="o", color=colour, capsize=4, linestyle="")
+        x, side = _beside(mean, half, chance)
+        label(ax, x, i, f"{mean:.1f} ± {half:.1f} %", BLACK, ha=side, fontsize=9, fontweight="normal")
+    if chance is not None:
+        ax.axvline(chance, color=GREY, linestyle=":", linewidth=1.5)
+        ax.annotate("chance", (chance, 0.0), xycoords=ax.get_xaxis_transform(), xytext=(4, 4),
+                    textcoords="offset points", color=GREY)  # fmt: skip
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set(xlim=(0, 104), ylim=(len(rows) - 0.4, -0.7), xlabel="accuracy (%), with 95 % interval")
+    return rows

@@ -82,6 +82,13 @@ def test_a_cached_data_set_equals_the_drawn_one_and_a_damaged_cache_is_drawn_aga
     assert torch.equal(kshot.glyphs(seed=7).images, drawn[0]) and calls == [7, 7]
 
 
+def test_a_damaged_omniglot_says_so(tmp_path):
+    (tmp_path / "omniglot").mkdir()
+    (tmp_path / data.OMNIGLOT_FILE).write_bytes(b"not an archive")
+    with pytest.raises(ValueError, match="is damaged: delete it, and `kshot data omniglot`"):
+        kshot.omniglot(tmp_path)
+
+
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     blocked = tmp_path / "a file, not a folder"
     blocked.write_text("")

@@ -35,7 +35,11 @@ def test_unlabelled_support_is_kept():
         ),
         ({"query_y": torch.tensor([[0, 1, 7], [2, 1, 0]])}, "query_y holds class 7, but the support has only"),
         ({"query_y": torch.tensor([[0, 1, -1], [2, 1, 0]])}, "query_y holds class -1: relabel"),
-        ({"query_y": torch.full((2, 3), float("nan"))}, "query_y holds targets that are not finite"),
+        ({"query_y": torch.full((2, 3, 1), float("nan"))}, "query_y holds targets that are not finite"),
+        ({"query_y": torch.full((2, 3), 0.5)}, "query_y has fractional class ids"),
+        ({"query_x": torch.zeros(2, 4, 4)}, "query_x holds .2, 4. .tasks, examples. but query_y .2, 3."),
+        ({"support_y": torch.zeros(2, 3, dtype=torch.int32)}, "support_y holds class ids of type torch.int32"),
+        ({"support_x": torch.zeros(2, 0, 4), "support_y": torch.zeros(2, 0).long()}, "support_x is empty"),
     ],
 )
 def test_refuses(changes, sentence):

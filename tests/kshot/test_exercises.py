@@ -125,6 +125,7 @@ WRONG = [
     ("prototypes", grand_mean, "this is one mean over all classes"),
     ("prototypes", lambda z, y, ways: z.mean(1), "this is one mean over all classes"),
     ("prototypes", lambda z, y, ways: one_hot(y, ways).float().mT @ z, "these are sums"),
+    ("prototypes", lambda z, y, ways: one_hot(y, ways).mT @ z / counts(y, ways), r"end it with `\.float\(\)`"),
     ("prototypes", lambda z, y, ways: one_hot(y, ways).float().mT @ z / z.shape[1], "each sum is divided by all S"),
     ("prototypes", lambda z, y, ways: one_hot(y, ways).float().mT @ z * ways / z.shape[1], "this divides by S / N"),
     ("prototypes", lambda z, y, ways: z.unflatten(1, (ways, -1)).mean(2), "right only for a support sorted by class"),

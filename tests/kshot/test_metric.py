@@ -96,14 +96,16 @@ def test_siamese_loss_is_binary_over_pairs_and_balanced(generator):
     learner = Siamese(Flat(), dimension=5).double()
     loss = learner.losses(Episodes(x_support, y, x, y_query))
     odds = learner.same(x, x_support)
-    total = {True: [], False: []}
     for t in range(2):
+        total = {True: [], False: []}
         for q in range(4):
             for k in range(6):
                 same = bool(y_query[t, q] == y[t, k])
                 total[same].append(F.softplus(-odds[t, q, k] if same else odds[t, q, k]).item())
-    expected = 0.5 * sum(total[True]) / len(total[True]) + 0.5 * sum(total[False]) / len(total[False])
-    assert loss.mean().item() == pytest.approx(expected, rel=1e-6)
+        expected = 0.5 * sum(total[True]) / len(total[True]) + 0.5 * sum(total[False]) / len(total[False])
+        assert loss[t].item() == pytest.approx(expected, rel=1e-6)
+    one_way = Episodes(x_support, torch.zeros_like(y), x, torch.zeros_like(y_query))
+    assert torch.isfinite(learner.losses(one_way)).all(), "a task whose pairs are all alike is no division by zero"
 
 
 def test_pixel_neighbour_takes_the_nearest_label(generator):
@@ -117,7 +119,7 @@ def test_pixel_neighbour_takes_the_nearest_label(generator):
 
 def test_relation_scores_the_class_sum_beside_the_query(generator):
     net = Conv4(8, pools=(True, True, False, False), flatten=False)
-    learner = Relation(net, channels=8).eval()
+    learner = Relation(net).eval()
     x_support, x = torch.rand(1, 4, 1, 28, 28, generator=generator), torch.rand(1, 2, 1, 28, 28, generator=generator)
     y = torch.tensor([[0, 1, 1, 0]])
     logits = learner(x_support, y, x)
@@ -148,6 +150,40 @@ def test_a_class_without_support_is_named():
 def test_labels_out_of_range_are_named():
     with pytest.raises(ValueError, match="labels hold class 7, but ways=5"):
         prototypes(torch.zeros(1, 2, 3), torch.tensor([[0, 7]]), ways=5)
+    with pytest.raises(ValueError, match="labels hold class -1, but ways=5"):
+        prototypes(torch.zeros(1, 2, 3), torch.tensor([[0, -1]]), ways=5)
+
+
+def test_distances_far_from_the_origin_do_not_cancel():
+    a = torch.full((1, 1, 64), 30.0)
+    assert squared_distance(a, a + 0.01).item() == pytest.approx(64 * 1e-4, rel=1e-3)
+
+
+def test_matching_learns_from_a_query_that_it_gives_up_on():
+    learner = Matching(Flat())
+    with torch.no_grad():
+        learner.log_temperature.fill_(5.0)
+    z = torch.tensor([[[1.0, 0.0], [-1.0, 0.1]]], requires_grad=True)
+    learner(z, torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]))[0, 0, 1].backward()
+    assert z.grad.abs().max() > 0
+
+
+def test_relation_is_trained_by_squared_error(generator):
+    from kshot import Episodes
+
+    learner = Relation(Conv4(8, pools=(True, True, False, False), flatten=False))
+    x = torch.rand(2, 2, 1, 28, 28, generator=generator)
+    y = torch.tensor([[0, 1], [1, 0]])
+    loss = learner.losses(Episodes(x, y, x, y))
+    score = learner(x, y, x).sigmoid()
+    for t in range(2):
+        right = [(score[t, q, n] - float(y[t, q] == n)) ** 2 for q in range(2) for n in range(2)]
+        assert loss[t].item() == pytest.approx(sum(right).item() / 4, rel=1e-5)
+
+
+def test_relation_needs_maps():
+    with pytest.raises(ValueError, match="flatten=False"):
+        Relation(Conv4(8))
 
 
 def test_unknown_distance_is_refused():

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kshot import Conv4
+from kshot import Conv4, Prototypical
 from kshot.nets import TaskNorm
 
 
@@ -27,6 +27,15 @@ def test_the_query_is_normalised_by_the_support(generator):
     y, _ = norm(query, 1, statistics)
     mean, var = support.mean((0, 2, 3)), support.var((0, 2, 3), correction=0)
     assert torch.allclose(y, F.batch_norm(query, mean, var), atol=1e-9)
+
+
+def test_transductive_means_support_and_query_together(generator):
+    learner = Prototypical(Conv4(4, "transductive"))
+    support, query = (torch.rand(1, n, 1, 28, 28, generator=generator) for n in (3, 2))
+    together = learner.net(torch.cat([support, query], 1))
+    z_support, z_query = learner.embed_both(support, query)
+    assert torch.allclose(torch.cat([z_support, z_query], 1), together, atol=1e-5)
+    assert not torch.allclose(learner.net(support), z_support, atol=1e-3)
 
 
 def test_gradients_flow_through_the_statistics(generator):

@@ -158,6 +158,27 @@ def test_the_saved_arena_has_a_picture_and_words():
     assert "labelled A, B, C, D, E" in bundle["text/html"] and bundle["image/png"]
 
 
+def test_the_saved_arena_can_show_the_moment_after_a_swap():
+    arena = see.arena(kshot.PixelNeighbour(), characters=characters(), seed=3, saved_swap=(0, 2))
+    p = arena.state()["answers"][0]["p"]
+    said = LABELS[int(p.argmax())]
+    words = arena._repr_mimebundle_()["text/plain"]
+    assert "labelled C, B, A, D, E" in words and "A and C have changed places" in words
+    assert f"before, PixelNeighbour says {said}" in words
+    now = {"A": "C", "C": "A"}.get(said, said)
+    assert f"Now, PixelNeighbour says {now}" in words
+    assert arena.labels.tolist() == [0, 1, 2, 3, 4]  # the live one waits for the reader's own drag
+
+
+def test_an_arena_asks_the_function_it_is_given():
+    def always_b(learner, glyphs, labels, query):
+        assert not torch.is_grad_enabled() and glyphs.shape == (5, 28, 28) and query.shape == (28, 28)
+        return torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])
+
+    arena = see.arena(kshot.PixelNeighbour(), names=["b"], characters=characters(), answer=always_b)
+    assert "b says B, 100 %" in arena._plane.note
+
+
 def test_an_arena_without_learners_or_with_wrong_names_is_refused():
     with pytest.raises(ValueError, match="at least one learner"):
         see.arena()
@@ -183,7 +204,7 @@ class Nothing:
     def sample(self, tasks, generator):
         return self
 
-    def to(self, device):
+    def to(self, *where):
         return self
 
 

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from kshot import see
-from kshot.see.arena_picture import ArenaPicture
+from kshot.see.arena_picture import HALF, ArenaPicture, beside
 from kshot.see.live import LossCurve
-from kshot.see.picture import encode
+from kshot.see.picture import encode, figure
+from kshot.see.sheets import accuracies_on
 
 X = np.linspace(0, 6, 50)
 
@@ -94,6 +95,13 @@ def test_the_course_pictures_are_pure():
         {"glyphs": glyphs, "labels": [0, 1, 2, 3, 4], "answers": [first], "asked": True},
         {"glyphs": 1 - glyphs, "labels": [4, 1, 2, 3, 0], "answers": [second], "asked": True},
         {"glyphs": glyphs, "labels": [0, 1, 2, 3, 4], "answers": [first], "asked": False},
+        {
+            "glyphs": glyphs,
+            "labels": [1, 0, 2, 3, 4],
+            "answers": [{**first, "before": second["p"]}],
+            "asked": True,
+            "swapped": "A and B have changed places",
+        },
     ]
     assert_pure(ArenaPicture(["one"], with_glyphs=True), states)
 
@@ -289,3 +297,34 @@ def test_accuracies_take_results_and_percentages_alike():
 
     ours = see.accuracies({"a": Result(), "b": (43.2, 0.8)}, title="t", chance=20)
     assert "a 98.1 ± 0.2 %" in ours.alt and "b 43.2 ± 0.8 %" in ours.alt
+
+
+@pytest.mark.parametrize("mean", [0.5, 2, 12, 19, 21, 34, 60, 88, 99.8])
+def test_no_label_of_an_accuracy_crosses_chance_or_the_edge(mean):
+    fig, ax = figure((7, 1.8))
+    accuracies_on(ax, {"a rather long name": (mean, 1.7)}, chance=20)
+    fig.canvas.draw()
+    words, chance = ax.texts[0].get_window_extent(), ax.transData.transform((20, 0))[0]
+    if mean < 17 and mean + 20 > 20:
+        assert words.x0 > ax.transData.transform((mean + 1.7, 0))[0]  # no room on either side: the outline cuts chance
+    else:
+        assert not words.x0 < chance < words.x1
+    assert ax.bbox.x0 <= words.x0 and words.x1 <= fig.bbox.x1
+
+
+def test_one_accuracy_can_be_highlighted():
+    _, ax = figure((7, 2))
+    accuracies_on(ax, {"a": (20, 2), "b": (90, 2), "c": (50, 2)}, highlight="b")
+    a, b, c = (container.lines[0].get_color() for container in ax.containers)
+    assert a == c != b == see.BLUE
+
+
+def test_the_query_covers_no_support_drawing_on_the_map():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        others = (2 * torch.rand(5, 2, generator=generator) - 1).numpy()
+        place = others[0] + 0.1 * torch.randn(2, generator=generator).numpy()
+        stand = beside(place, others, others[0])
+        assert np.abs(stand - others).max(1).min() >= 2 * HALF and np.abs(stand).max() <= 1.05
+    alone = np.array([[-1.0, -1], [1, 1], [-1, 1], [1, -1], [0, 1]])
+    assert (beside(np.array([0.1, 0.0]), alone, alone[4]) == [0.1, 0.0]).all()

@@ -4,11 +4,15 @@ import uuid
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("anywidget")
 
+import kshot
 from kshot.see import figure
 from kshot.see.predict import predict
+from kshot.see.results import draw_result
+from kshot.see.reveal import card_lines
 
 
 def ask(kind="number", **options):
@@ -124,3 +128,47 @@ def test_wrong_use_is_told(arguments, sentence):
         ask(**arguments)
     with pytest.raises(ValueError, match="and not both"):
         ask().reveal()
+
+
+def test_a_score_with_an_interval_is_revealed_with_it():
+    score = kshot.Result(torch.tensor([0.0, 1.0] * 50))
+    assert ask(unit="%").reveal(score, chance=20).alt.endswith("No prediction made. It is 50.0 ± 9.8 %.")
+    sure = kshot.Result(torch.ones(9))
+    guess = ask("choice", choices=["a", "b"], unit="%")
+    assert guess.reveal({"a": score, "b": sure}).alt.endswith("It is b.")
+
+
+def drawn(guess, result, chance=None):
+    fig, ax = figure((7, 2))
+    draw_result(ax, guess, result, chance)
+    fig.canvas.draw()
+    return ax, {text.get_text().strip(): text for text in ax.texts}
+
+
+def test_a_label_at_the_edge_stays_inside_the_picture():
+    for value in (0.0, 2.333, 99.0):
+        ax, texts = drawn(ask(unit="%"), value)
+        (words,) = texts
+        assert words == f"result: {round(value, 1):g} %"
+        box = texts[words].get_window_extent().transformed(ax.transAxes.inverted())
+        assert box.x0 >= 0 and box.x1 <= 1
+
+
+def test_chance_is_marked_where_it_is():
+    ax, texts = drawn(ask(unit="%"), 60, chance=20)
+    assert "chance" in texts and any(list(line.get_xdata()) == [20, 20] for line in ax.lines)
+
+
+def test_a_right_choice_is_the_one_that_is_filled():
+    guess = ask("choice", choices=["a", "b", "c"])
+    guess.commit("a")
+    _, texts = drawn(guess, "b")
+    filled = {name: texts[name].get_bbox_patch().get_facecolor() for name in "abc"}
+    assert filled["a"] == filled["c"] != filled["b"] and "you" in texts
+
+
+@pytest.mark.parametrize("words", [4, 12, 13, 20, 40])
+def test_a_question_on_the_card_leaves_no_word_alone(words):
+    lines = card_lines(" ".join(["which?"] * words))
+    assert max(map(len, lines)) <= 78
+    assert len(lines) == 1 or len(lines[-1]) > 0.5 * len(lines[0])

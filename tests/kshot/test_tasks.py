@@ -53,11 +53,22 @@ def test_rotations_make_four_classes_of_each(generator):
     images = labelled_images(classes=2)
     tasks = FewShot(images, ways=8, shots=1, queries=1, rotations=True)
     assert tasks.classes == 8
-    x = tasks.sample(1, generator).support_x[0]
+    episodes = tasks.sample(1, generator)
+    x = episodes.support_x[0]
     upright = [torch.rot90(images.float() / 255, quarter, dims=(-2, -1)).flatten(0, 1) for quarter in range(4)]
     found = {(quarter, int(i) // 4) for q in x for quarter, turned in enumerate(upright)
              for i in (turned == q).flatten(1).all(1).nonzero()}  # fmt: skip
-    assert len({(quarter, character) for quarter, character in found}) == 8
+    assert len(found) == 8
+
+    def meaning(x, y):
+        return {
+            int(y[i]): {(quarter, int(place) // 4) for quarter, turned in enumerate(upright)
+                        for place in (turned == q).flatten(1).all(1).nonzero()}
+            for i, q in enumerate(x)
+        }  # fmt: skip
+
+    shown, asked = meaning(x, episodes.support_y[0]), meaning(episodes.query_x[0], episodes.query_y[0])
+    assert shown == asked, "queries are turned as their class's support is"
 
 
 def test_turn_equals_rot90(generator):
@@ -74,11 +85,19 @@ def test_turn_equals_rot90(generator):
         (dict(ways=7, shots=1, queries=1), "7 ways need 7 classes, but there are only 6"),
         (dict(ways=2, shots=2, queries=3), "need 5 different drawings, but each class has only 4"),
         (dict(ways=0, shots=1, queries=1), "ways must be at least 1"),
+        (dict(ways=25, shots=1, queries=1, rotations=True), "25 ways need 25 classes, but there are only 24"),
     ],
 )
 def test_refuses(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         FewShot(labelled_images(), **arguments)
+
+
+def test_refuses_images_it_would_misread():
+    with pytest.raises(ValueError, match="images must be uint8"):
+        FewShot(labelled_images().float(), 2, 1, 1)
+    with pytest.raises(ValueError, match="only square images can be rotated"):
+        FewShot(labelled_images()[..., :3], 2, 1, 1, rotations=True)
 
 
 def alphabets():

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import kshot
-from kshot.exercises import UNANSWERED, verdict
-from kshot.exercises.start import EXERCISES
+from kshot.exercises import UNANSWERED, nearest, start, verdict
 from kshot.tasks import CharacterOrWriter
 
 
@@ -60,6 +59,10 @@ def shares_a_drawing(*a):
 
 def one_drawing_twice(*a):
     return by_class(*a, drawings=lambda n, s, q, g: ([0] * s, [1] * q))
+
+
+def always_the_first_drawings(*a):
+    return by_class(*a, drawings=lambda n, s, q, g: (range(s), range(s, s + q)))
 
 
 def keeps_class_ids(*a):
@@ -128,6 +131,7 @@ def only_the_support(*a):
 EPISODES = [
     (shares_a_drawing, "share a drawing"),
     (one_drawing_twice, "occurs twice"),
+    (always_the_first_drawings, "draw the drawings at random too"),
     (keeps_class_ids, "rows of `images`"),
     (labels_from_one, "[1, 2, 3], not 0..2"),
     (sorts_the_classes, "deal the labels out anew"),
@@ -189,43 +193,90 @@ def test_wrong_tags_are_told_what_they_went_by(puzzles):
         "one by the wrong rule": verdict("by hand", (puzzles, [*truth[:row], other[row], *truth[row + 1 :]])),
         "an unrelated drawing": verdict("by hand", (puzzles, unrelated[:1] + truth[1:])),
         "no such tag": verdict("by hand", (puzzles, [7, *truth[1:]])),
+        "one left out": verdict("by hand", (puzzles, [truth[0], None, ..., truth[3]])),
         "one too few": verdict("by hand", (puzzles, truth[:3])),
     }
     assert f"by the character in every row, but in row {row + 1}" in said["all by character"]
     assert f"by the pen in every row, but in row {writers.index(False) + 1}" in said["all by writer"]
     assert "shares neither" in said["an unrelated drawing"]
     assert "7 is no tag" in said["no such tag"]
+    assert "row 2, row 3: there is no tag yet" in said["one left out"]
     assert "you gave 3 tags" in said["one too few"]
     if writers.count(True) > 1:
         assert f"row {row + 1}: you went by the character" in said["one by the wrong rule"]
     assert None not in said.values() and len(set(said.values())) >= len(said) - 1
 
 
+def distances(s, q, p=2.0):
+    return torch.cdist(q.flatten(1), s.flatten(1), p=p)
+
+
 def neighbour(support_x, support_y, query_x):
-    return support_y[torch.cdist(query_x.flatten(1), support_x.flatten(1)).argmin(1)]
+    return support_y[distances(support_x, query_x).argmin(1)]
 
 
-NEIGHBOURS = [
-    (lambda s, y, q: torch.cdist(q.flatten(1), s.flatten(1)).argmin(1), "positions"),
-    (lambda s, y, q: y[torch.cdist(q.flatten(1), s.flatten(1)).argmax(1)], "farthest"),
-    (lambda s, y, q: torch.tensor([4, 2, 3, 3, 0, 1, 2]), "tags were exchanged"),
-    (lambda s, y, q: y[(q.flatten(1).sum(1)[:, None] - s.flatten(1).sum(1)).abs().argmin(1)], "all 784 pixels"),
-    (lambda s, y, q: torch.cdist(q.flatten(1), s.flatten(1)), "returned [7, 5]"),
-    (lambda s, y, q: y[torch.cdist(q.flatten(1), s.flatten(1)).argmin(1)] + 1, "on no support drawing"),
-]
+def by_loop(support_x, support_y, query_x):
+    near = [min(range(len(support_x)), key=lambda i: float((support_x[i] - q).square().sum())) for q in query_x]
+    return torch.stack([support_y[i] for i in near])
 
 
-def test_the_nearest_neighbour_passes():
-    assert verdict("neighbour", neighbour) is None
+def learned_by_heart(support_x, support_y, query_x):
+    s, y, q = nearest._look_alikes()
+    return neighbour(s, y, q)
 
 
-@pytest.mark.parametrize(("predict", "words"), NEIGHBOURS, ids=[words for _, words in NEIGHBOURS])
+def by_class_mean(s, y, q):
+    return distances(torch.stack([s[y == label].mean(0) for label in range(5)]), q).argmin(1)
+
+
+def by_angle(s, y, q):
+    s, q = s.flatten(1), q.flatten(1)
+    return y[(q @ s.T / s.norm(dim=1)).argmax(1)]
+
+
+NEIGHBOURS = {
+    "positions": (lambda s, y, q: distances(s, q).argmin(1), "positions"),
+    "farthest": (lambda s, y, q: y[distances(s, q).argmax(1)], "farthest"),
+    "by heart": (learned_by_heart, "tags were exchanged"),
+    "amount of ink": (
+        lambda s, y, q: y[(q.flatten(1).sum(1)[:, None] - s.flatten(1).sum(1)).abs().argmin(1)],
+        "all 784 pixels",
+    ),
+    "all distances": (lambda s, y, q: distances(s, q), "returned [7, 8]"),
+    "labels from one": (lambda s, y, q: neighbour(s, y, q) + 1, "on no support drawing"),
+    "product": (lambda s, y, q: y[(q.flatten(1) @ s.flatten(1).T).argmax(1)], "favours drawings with much ink"),
+    "angle": (by_angle, "ignores how dark the ink is"),
+    "absolute differences": (lambda s, y, q: y[distances(s, q, p=1.0).argmin(1)], "adds up their squares"),
+    "class means": (by_class_mean, "the mean of each class"),
+    "argmin over the queries": (lambda s, y, q: y[distances(s, q).argmin(0)], "gave 8 answers"),
+    "distances turned round": (lambda s, y, q: y[distances(q, s).argmin(1)], "gave 8 answers"),
+    "no flatten": (lambda s, y, q: y[torch.cdist(q, s).argmin(1)], "use flatten(1) on both"),
+    "values": (lambda s, y, q: distances(s, q).min(1).values, "distances, or other fractions"),
+}
+
+
+@pytest.mark.parametrize("predict", [neighbour, by_loop])
+def test_the_nearest_neighbour_passes(predict):
+    assert verdict("neighbour", predict) is None
+
+
+@pytest.mark.parametrize(("predict", "words"), NEIGHBOURS.values(), ids=NEIGHBOURS)
 def test_a_wrong_neighbour_is_told_what_is_wrong(predict, words):
     assert words in verdict("neighbour", predict)
 
 
+def test_the_neighbour_exercise_tells_every_rule_from_the_right_one():
+    s, y, q = nearest._look_alikes()
+    answers = [tuple(answer.tolist()) for answer, _ in nearest.other_rules(s, y, q)]
+    assert len({*answers, tuple(neighbour(s, y, q).tolist())}) == len(answers) + 1
+
+
+def test_an_error_in_the_answer_is_shown_as_it_is():
+    assert "IndexError" in verdict("neighbour", lambda s, y, q: y[100])
+
+
 def test_a_cell_that_is_not_filled_in_is_no_wrong_answer(puzzles):
     untouched = {"by hand": (puzzles, [None] * 4), "episode": lambda *a: None, "neighbour": lambda *a: None}
-    assert untouched.keys() == EXERCISES.keys()
+    assert untouched.keys() == start.EXERCISES.keys() | nearest.EXERCISES.keys()
     for name, answer in untouched.items():
         assert verdict(name, answer) == UNANSWERED

@@ -10,7 +10,15 @@ import kshot
 from kshot.data import Characters
 
 SOURCE = Path(__file__).parents[2] / "lectures" / "src" / "00_start_here.py"
-NEEDED = ("import torch", "def pens(", "COLOURS =", "def headline(", "@see.picture")
+NEEDED = (
+    "import torch",
+    "def answer(",
+    "def pens(",
+    "COLOURS =",
+    "drawn = pens(",
+    "def words(",
+    "@see.picture",
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +52,14 @@ def test_the_picture_depends_on_the_state_alone(lecture):
 
 
 def test_the_tags_it_shows_are_those_of_the_task_distribution(lecture):
-    for by, tags in (("character", "ABBCA"), ("writer", "ABACB")):
-        tasks = kshot.CharacterOrWriter(
-            lecture["drawings"].new_zeros(6, 3, 1, 28, 28).byte(), torch.zeros(6).long(), by
-        )
-        episode = tasks.sample(1, torch.Generator().manual_seed(0))
-        labels = torch.cat([episode.support_y, episode.query_y], dim=1)[0].tolist()
-        assert [labels.index(y) for y in labels] == [tags.index(tag) for tag in tags]
+    assert lecture["tags"] == {"character": list("ABBCA"), "writer": list("ABACB")}
+    assert torch.equal(lecture["dealt"]["character"].support_x, lecture["dealt"]["writer"].support_x)
+    for by, tags in lecture["tags"].items():
+        assert lecture["settled"](tags[:4]) == (by, tags[4])
+
+
+def test_the_machine_answers_with_a_tag_of_the_support_it_finds_alike(lecture):
+    images = lecture["drawings"][0].clone()
+    images[4] = images[3]
+    assert lecture["machine"](images, "ABBC") == "C"
+    assert lecture["machine"](images, "ACAB") == "B"

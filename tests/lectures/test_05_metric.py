@@ -1,5 +1,6 @@
 """Lecture 05: the mathematics it shows is right, its widgets are pure, and its source keeps the house's limits."""
 
+import math
 import re
 import statistics
 from pathlib import Path
@@ -34,6 +35,8 @@ def lecture() -> dict:
     wanted = ("def nearest_prototype", "def board", "def pixel_neighbour", "def matching", "def prototypes")
     for beginning in (*wanted, "def summary", "def said", "def draw", "def turned"):
         exec(cell(beginning), names)
+    for beginning in ("def by_task", "def wilson"):
+        exec(cell(beginning).split("\n\n\n")[0], names)  # the function alone
     names["seeded"] = lambda seed: torch.Generator().manual_seed(seed)
     exec(cell("from kshot.learners import metric"), names)
     return names
@@ -47,7 +50,8 @@ def test_cells_are_short():
 
 def test_the_reader_commits_at_least_three_times_in_a_cell_before_the_result():
     code = cells()
-    asked = {re.match(r"(\w+) = kshot\.predict", c)[1]: i for i, c in enumerate(code) if "kshot.predict(" in c}
+    names = [re.search(r"^(\w+) = kshot\.predict\(", c, flags=re.MULTILINE) for c in code]
+    asked = {name[1]: i for i, name in enumerate(names) if name}
     shown = {name: i for i, c in enumerate(code) for name in asked if f"{name}.reveal(" in c}
     assert len(asked) >= 3
     assert asked.keys() == shown.keys()
@@ -89,6 +93,32 @@ def test_the_pixel_neighbour_shown_equals_that_of_the_package(lecture, generator
     assert torch.equal(lecture["pixel_neighbour"](support, y, query), expected)
 
 
+def test_the_chance_among_n_counts_the_draws_that_hold_beaten_impostors_only(lecture, generator):
+    same = torch.eye(20, dtype=torch.bool).repeat(20, 2, 1)  # twenty tasks, forty queries each
+    scores = lecture | {"score": torch.randn(20, 40, 20, generator=generator), "same": same}
+    exec(cell("partner, impostors"), scores)
+    for n in range(2, 21):
+        expected = [
+            100 * statistics.mean(math.comb(int(beaten), n - 1) / math.comb(19, n - 1) for beaten in task.flatten())
+            for task in scores["m"]
+        ]
+        torch.testing.assert_close(scores["among"][:, n - 2], torch.tensor(expected), atol=1e-3, rtol=0)
+
+
+def test_shares_are_counted_within_each_task(lecture):
+    hit = torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
+    among = torch.tensor([[True, True, False], [True, False, False], [False, False, False]])
+    assert lecture["by_task"](hit, among).values.tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 200), (2, 200), (185, 200)])
+def test_wilsons_interval_ends_where_the_share_is_1_96_standard_errors_away(lecture, hits, n):
+    ends = [float(end) / 100 for end in re.findall(r"[\d.]+", lecture["wilson"](hits, n))]
+    assert ends[0] <= hits / n <= ends[1]
+    for end in ends:
+        assert abs(abs(hits / n - end) - 1.96 * math.sqrt(end * (1 - end) / n)) < 1e-3
+
+
 def test_drawn_tasks_keep_support_and_query_apart_and_label_each_shape(lecture):
     ids = torch.arange(40 * 20).view(40, 20, 1)  # each drawing is its own number
     support, y, query, label = lecture["draw"](ids, ways=3, shots=2, shapes=4, tasks=6)
@@ -104,12 +134,12 @@ def test_drawn_tasks_keep_support_and_query_apart_and_label_each_shape(lecture):
 
 def test_the_widget_starts_whole_and_is_saved_broken(lecture):
     start = {name: np.array(points) for name, points in lecture["START"].items()}
-    assert not lecture["abroad"](start)
+    assert not lecture["astray"](start)
     saved = eval(re.search(r"saved=(\{.*\}),", cell("see.Explorer(\n    straddle"))[1])
     state = start | {name: np.array(points) for name, points in saved.items()}
     moves = sum(int((state[name] != start[name]).any(-1).sum()) for name in start)
-    assert lecture["abroad"](state)
-    assert moves <= 3
+    assert lecture["astray"](state)
+    assert moves == 1
     assert lecture["said"](state | {"distance": "euclidean"}).startswith("The orange prototype stands among blue")
 
 

@@ -1,0 +1,45 @@
+"""README keeps its word: its code runs, its links lead somewhere, its table is the benchmark's."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_code_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    short = code.replace("steps=500", "steps=2, progress=False").replace("(learner, test)", "(learner, test, 10)")
+    assert short.count("2, progress") == short.count("test, 10") == 1
+    monkeypatch.chdir(tmp_path)
+    space: dict = {}
+    exec(compile(short, "README.md", "exec"), space)
+    assert space["logits"].shape == (8, 25, 5)
+    assert "±" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_a_link_leads_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_the_table_is_what_was_measured():
+    script = runpy.run_path(str(ROOT / "benchmarks" / "omniglot.py"))
+    report = json.loads((ROOT / "benchmarks" / "results" / "omniglot.json").read_text())
+    shown = re.search(r"<!-- omniglot -->\n(.*?)\n<!-- /omniglot -->", README, re.DOTALL).group(1)
+    assert shown == script["markdown"](report)
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^    (?:\.venv/bin/)?((?:autograder|kshot) \w+)", README, re.MULTILINE)
+)
+def test_a_command_exists(command):
+    program, verb = command.split()
+    main = __import__(f"{program}.cli", fromlist=["main"]).main
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
