@@ -62,7 +62,8 @@ swap
 # %% [markdown]
 # Try it. The arena calls the function below at each change. **Drag a tag onto another one** to exchange the two. Draw
 # over the query, or over any of the five. *Surprise me* brings other drawings. The map beside the bars shows what looks
-# alike to the machine: the nearer, the more alike. A query has a black frame, here and in every picture.
+# alike to the machine. It flattens 64 dimensions to two, so neighbours on it may be far apart for the machine: trust
+# the bars. A query has a black frame, here and in every picture.
 #
 # **Challenge:** with one drag, and without touching any ink, make the machine change its mind about the query.
 
@@ -301,7 +302,7 @@ body, head = layers()
 net = train(nn.Sequential(body, head), old.support_x[0], old.support_y[0])
 
 own = (net(old.query_x[0]).argmax(-1) == old.query_y[0]).float().mean()
-print(f"New drawings of its own five characters: {100 * own:.0f} % right")
+print(f"New drawings of its own five characters: {100 * own:.0f} % right ({old.query_y.numel()} drawings, chance 20 %)")
 
 # %% [markdown]
 # That works. Now hand this network a new task: five of the other characters, one tagged drawing of each, and queries.
@@ -357,7 +358,8 @@ print("A new head for every task:", results["old classifier, new head"])
 # ## The idea: read the training set
 #
 # So make the whole thing one function. Give it the training set as an *input*, beside the query, and let it practise on
-# many tasks. Its weights then stay as they are, and a new task is only another input:
+# many tasks: draw a task, predict its queries from its support, move $\theta$ down the gradient of that loss, draw the
+# next. Then the weights stay as they are, and a new task is only another input:
 #
 # $$ \hat y = f_\theta(D_\text{train}, x) $$
 #
@@ -370,6 +372,7 @@ print("A new head for every task:", results["old classifier, new head"])
 # | $\hat y$ | its prediction of $y$ | `learner(support_x, support_y, query_x).argmax(-1)` |
 # | $y$ | the right answer | `query_y` |
 # | $\mathcal{T}_i \sim p(\mathcal{T})$ | i.i.d. tasks | `tasks.sample(300, generator)` |
+# | N-way K-shot | N classes, K support examples of each | `ways=5, shots=1` |
 #
 # The smallest such function has no $\theta$ at all. It gives a query the tag of the support drawing whose pixels are
 # nearest:
@@ -414,7 +417,7 @@ see.accuracies(results, title="Reading the support helps, practice helps more", 
 
 # %% [markdown]
 # Three things to see. The function that does not read the support is at chance. The four that read it, but have never
-# practised on other tasks, are wrong a third to over half of the time. (Random weights beat raw pixels because even
+# practised on other tasks, are wrong 40 to 56 % of the time. (Random weights beat raw pixels because even
 # random filters, pooled, forgive a stroke that is shifted a little.) The last line differs from the one above it only
 # in $\theta$: weights from *other* tasks, which have made "looks alike" mean "is the same character".
 #
@@ -495,8 +498,8 @@ scores = {f"{by}s, no pens": score(one_task(learner), by) for by in ("character"
 writer.reveal(scores["writers, no pens"], chance=100 / 3)
 
 # %% [markdown]
-# Far below chance, which takes skill. The machine reads the support and finds the drawing of the same character,
-# whatever the tags say.
+# Far below chance, which takes skill. A learner that ignored the support would be *at* chance. This one reads it, finds
+# the drawing of the same character, and gives that drawing's tag: it answers another question than the tags ask.
 #
 # Is the test unfair? Without pens you could not have named the writers either. So give the pens back, and put a ceiling
 # beside it: `settled`, which is told who drew what and follows the tags.
@@ -514,8 +517,9 @@ see.accuracies(scores, title=title, chance=100 / 3, highlight="ceiling: told who
 
 # %% [markdown]
 # The pens settle every task: whoever follows the tags is always right. The machine goes by whichever likeness is
-# stronger in the drawings: without pens the character, with them more often the pen. The tags have next to no say.
-# Here is the task from above, where it goes by the character both times:
+# stronger in the drawings: without pens the character, with them more often the pen. The tags decide
+# which word it says. They have no say in what counts as alike. Here is the task from above, where it goes by the
+# character both times:
 
 # %%
 alt = "The same drawings tagged by character and by writer: the machine gives both the same answer, once wrongly."
@@ -607,7 +611,7 @@ kshot.check("by hand", (puzzles, my_tags))
 
 # %% [markdown]
 # **2. Sample an episode.** `images` has shape `[classes, drawings, 1, 28, 28]`. Draw `ways` classes, then
-# `shots + queries` drawings of each. Return one task, without the axis T. All the chance you need is in
+# `shots + queries` drawings of each. Return one task, without the leading tasks axis. All the chance you need is in
 # `torch.randperm(n, generator=generator)`.
 
 
@@ -642,7 +646,7 @@ kshot.check("neighbour", my_neighbour)
 # 2. A task is $\{p(x), p(y \mid x), \mathcal{L}\}$; we see it as support and query; N-way K-shot says how much support.
 # 3. A network that takes only $x$ guesses on new tasks. A learner is $\hat y = f_\theta(D_\text{train}, x)$.
 # 4. Multi-task, transfer and meta-learning differ in what is given when. All three need tasks that share structure.
-# 5. A learner can fail to read its $D_\text{train}$, and $D_\text{train}$ can fail to say what is asked.
+# 5. A learner can read $D_\text{train}$ and answer another question; $D_\text{train}$ can fail to say what is asked.
 #
 # **The next question.** If tasks share structure, how much should their models share? Sometimes two related tasks do
 # better apart.

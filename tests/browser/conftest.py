@@ -235,10 +235,14 @@ def run_notebook(page, lab: Lab, notebook: str | Path, timeout: float = 300) -> 
     page.set_default_timeout(timeout * 1000)
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(
-        """() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'
-             && window.jupyterapp.shell.currentWidget.content.widgets.every((cell) => cell.model.type !== 'code'
-                || cell.model.sharedModel.getSource().trim() === '' || cell.model.executionCount !== null
-                || cell.model.outputs.toJSON().some((output) => output.output_type === 'error'))""",
+        """() => {
+            const { content, sessionContext } = window.jupyterapp.shell.currentWidget;
+            const code = content.widgets.filter((cell) => cell.model.type === 'code');
+            const failed = (cell) => cell.model.outputs.toJSON().some((output) => output.output_type === 'error');
+            const empty = (cell) => cell.model.sharedModel.getSource().trim() === '';
+            const done = (cell) => empty(cell) || cell.model.executionCount !== null;
+            return sessionContext.session.kernel.status === 'idle' && (code.some(failed) || code.every(done));
+        }""",
         timeout=timeout * 1000,
     )
     page.set_default_timeout(60_000)
