@@ -89,7 +89,8 @@ def test_seeds_depend_on_secret_submission_and_name_and_on_nothing_else(judged):
     assert len(drawn) == 7
 
 
-def test_hidden_alphabets_are_the_assignments_and_episodes_the_submissions(judged):
+def test_hidden_alphabets_are_the_assignments_and_episodes_the_submissions(judged, monkeypatch):
+    monkeypatch.setattr(testing, "_alphabets", {})  # an earlier test may have graded here
     judged(b"s", b"one")
     one = hidden_tasks(3, 1, 2, tasks=4, alphabets=1)
     assert one.support_x.shape == (4, 3, 1, 28, 28) and one.query_x.shape == (4, 6, 1, 28, 28)
@@ -101,7 +102,6 @@ def test_hidden_alphabets_are_the_assignments_and_episodes_the_submissions(judge
     assert torch.equal(hidden_tasks(3, 1, 2, tasks=4, alphabets=1).support_x, one.support_x)
     judged(b"t", b"one")
     assert not torch.equal(hidden_tasks(3, 1, 2, tasks=4, alphabets=1).support_x, one.support_x)
-    testing._alphabets.clear()
 
 
 def test_once_computes_once_also_when_it_fails(judged):
