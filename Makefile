@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 .PHONY: lab test setup check bench
 lab: $(VENV)/lab.ok
-	$(BIN)/jupyter lab $(LAB) lectures/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB) lectures/00_start_here.ipynb
 
 setup: $(VENV)/test.ok
 
