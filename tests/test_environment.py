@@ -1,6 +1,7 @@
 """The house keeps its rules: one set of versions, a light import, an order of modules, nothing of one machine."""
 
 import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -242,3 +243,13 @@ def test_no_file_names_this_machine_or_a_package_registry():
         for kind, pattern in kinds.items():
             wrong += [f"{path.relative_to(ROOT)}: {kind}: {found[0]}" for found in re.finditer(pattern, text)]
     assert len(tracked()) > 20 and not wrong, "\n".join(wrong)
+
+
+def test_every_pin_installs_on_the_oldest_python_that_is_promised():
+    """A pin that asks for 3.11.5 fails on a system Python of 3.11.2, however new this one is."""
+    refusing = []
+    for distribution in importlib.metadata.distributions():
+        asked = distribution.metadata["Requires-Python"]
+        if asked and not SpecifierSet(asked).contains("3.11.0"):
+            refusing.append(f"{distribution.metadata['Name']} asks for Python {asked}")
+    assert not refusing, "; ".join(refusing)
