@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,8 +23,9 @@ def save(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, Any])
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # clone: safetensors refuses weights that share memory
-        plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        # clone: safetensors refuses weights that share memory, and wants plain layouts
+        layout = torch.contiguous_format
+        plain = {name: tensor.detach().cpu().clone(memory_format=layout) for name, tensor in tensors.items()}
         save_file(plain, scratch, {"kshot": json.dumps(metadata)})
         scratch.replace(path)
     finally:

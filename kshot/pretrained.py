@@ -34,8 +34,13 @@ class Recipe:
 
 
 def _omniglot(build: Callable[[], nn.Module], steps: int, **rest) -> Recipe:
-    split = lambda name: lambda: omniglot().split(name).images  # noqa: E731
-    return Recipe(build, split("train"), split("validation"), steps, **rest)
+    return Recipe(
+        build,
+        lambda: omniglot().split("train").images,
+        lambda: omniglot().split("validation").images,
+        steps,
+        **rest,
+    )
 
 
 def _unseen_glyphs() -> Tensor:
@@ -69,15 +74,17 @@ def pretrained(name: str) -> nn.Module:
     return learner.eval()
 
 
-def train(name: str, path: Path | str, **overrides) -> History:
-    """Train the learner called `name` by its recipe and save it at `path`; `overrides` go to `kshot.fit`."""
+def train(name: str, path: Path | str) -> History:
+    """Train the learner called `name` by its recipe and save it at `path`."""
     recipe = RECIPES[name]
-    settings = dict(learning_rate=recipe.learning_rate, schedule="cosine", validate_every=500, validation_episodes=100)
     return fit(
         recipe.build(),
         FewShot(recipe.images(), recipe.ways, 1, recipe.queries, rotations=True),
         steps=recipe.steps,
         validation=FewShot(recipe.validate(), 20, 1, 5),
         checkpoint=path,
-        **(settings | overrides),
+        learning_rate=recipe.learning_rate,
+        schedule="cosine",
+        validate_every=500,
+        validation_episodes=100,
     )

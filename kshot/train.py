@@ -100,8 +100,9 @@ def fit(
             if stop:
                 break
     except FloatingPointError:
-        partial(checkpoint).unlink(missing_ok=True) if checkpoint is not None else None
-        raise  # and leave nothing that would bind the next try to the rate that failed
+        if checkpoint is not None:  # leave nothing that would bind the next try to the rate that failed
+            partial(checkpoint).unlink(missing_ok=True)
+        raise
     except BaseException:
         keep()
         raise
