@@ -53,7 +53,7 @@ def _maps() -> Conv4:
 
 
 RECIPES = {
-    "protonet_omniglot": _omniglot(lambda: Prototypical(Conv4()), steps=5000),
+    "protonet_omniglot": _omniglot(lambda: Prototypical(Conv4()), steps=14_000),
     "siamese_omniglot": _omniglot(lambda: Siamese(Conv4()), steps=5000),
     "matching_omniglot": _omniglot(lambda: Matching(Conv4()), steps=5000),
     "relation_omniglot": _omniglot(lambda: Relation(_maps()), steps=5000, ways=10, queries=3),
