@@ -1,8 +1,12 @@
-"""The `autograder` command: build, selftest and release homeworks; grade a folder of submissions; demo; doctor."""
+"""The `autograder` command: build, selftest and release homeworks; grade submissions and report; demo; doctor."""
 
 import argparse
+import os
 import sys
+import threading
 from pathlib import Path
+
+UNSAFE = "grade though protections are missing on this machine; every result then says which"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -11,7 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options)
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        print("Stopped.", file=sys.stderr, flush=True)
+        if threading.active_count() > 1:  # a test that computes outside the sandbox: nobody waits for it
+            os._exit(1)
         return 1
 
 
@@ -28,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
 
     selftest = commands.add_parser("selftest", help="prove that a homework's tests catch wrong answers")
     selftest.add_argument("name", metavar="NAME")
+    selftest.add_argument("--unsafe", action="store_true", help=UNSAFE)
     selftest.set_defaults(run=_selftest)
 
     release = commands.add_parser("release", help="write what students may have")
@@ -44,13 +51,37 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where the results go; a second run resumes"
     )
-    grade.add_argument("--jobs", metavar="N", type=whole_number, default=1, help="submissions at a time (default 1)")
-    grade.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    grade.add_argument(
+        "--jobs", metavar="N", type=whole_number, help="submissions at a time (default: 1, with GPUs one a share)"
+    )
+    grade.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where student code computes")
+    grade.add_argument("--gpus", metavar="LIST", default="", help="indices or MIG UUIDs, as 0,1 (default: all)")
+    grade.add_argument("--per-gpu", metavar="M", type=whole_number, help="submissions that share a GPU (default 1)")
+    grade.add_argument("--only", metavar="NAME", nargs="+", default=[], help="only these students or submissions")
+    grade.add_argument(
+        "--regrade",
+        metavar="QUESTION",
+        nargs="*",
+        help="also what has a result: these questions, or without names everything",
+    )
+    grade.add_argument("--json", action="store_true", help="print one JSON object a submission, then a summary")
+    grade.add_argument("--unsafe", action="store_true", help=UNSAFE)
     grade.add_argument("--timeout", metavar="S", type=number, help="seconds a submission may take")
     grade.set_defaults(run=_grade)
 
+    report = commands.add_parser("report", help="write pages from a graded folder: the instructor's, one a student")
+    report.add_argument("directory", metavar="DIR", type=Path, help="what `autograder grade --out` wrote")
+    report.add_argument(
+        "--submissions", metavar="FOLDER", type=Path, help="where the submissions lie now, if they moved"
+    )
+    report.add_argument(
+        "--given", metavar="NOTEBOOK", type=Path, help="what students received: its code is nobody's copy"
+    )
+    report.set_defaults(run=_report)
+
     demo = commands.add_parser("demo", help="grade eight made-up submissions of hw2 and show the table")
     demo.add_argument("--jobs", metavar="N", type=whole_number, default=2)
+    demo.add_argument("--unsafe", action="store_true", help=UNSAFE)
     demo.set_defaults(run=_demo)
 
     doctor = commands.add_parser("doctor", help="say which protections hold on this machine")
@@ -79,8 +110,10 @@ def _build(options) -> int:
 
 def _selftest(options) -> int:
     from autograder.author.commands import selftest
+    from autograder.grading.command import protection
 
-    return selftest(options.name)
+    protected, unsafe = protection(options.unsafe)
+    return selftest(options.name, unsafe) if protected else 1
 
 
 def _release(options) -> int:
@@ -90,64 +123,34 @@ def _release(options) -> int:
 
 
 def _grade(options) -> int:
-    from autograder.course import read_course
-    from autograder.grading.batch import grade_folder, pick_device
-    from autograder.grading.bundle import read_bundle
-    from autograder.grading.sandbox import missing
-    from autograder.grading.slot import Infrastructure
-    from autograder.grading.table import table
+    from autograder.grading.command import grade
+
+    return grade(options)
+
+
+def _report(options) -> int:
+    from autograder.report.handed_in import BadPlace
+    from autograder.report.page import write_report
+    from autograder.report.read import NoResults
 
     try:
-        bundle = read_bundle(assignment_path(options.assignment))
-        limits = read_course().limits
-        if options.timeout is not None:
-            limits = limits.within(options.timeout)
-        device = pick_device(options.device)
-    except (ValueError, Infrastructure) as error:
-        return _usage(error)
-    obstacle = missing()
-    if obstacle is not None:
-        print(obstacle, file=sys.stderr)
-        return 1
-    try:
-        batch = grade_folder(bundle, options.submissions, options.out, jobs=options.jobs, device=device, limits=limits)
-    except (ValueError, FileNotFoundError) as error:
-        return _usage(error)
-    except (Infrastructure, OSError) as error:
+        page = write_report(options.directory, options.submissions, options.given)
+    except (NoResults, BadPlace) as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"The pages cannot be written: {error}.", file=sys.stderr)
         return 1
-    print(table(batch.results, batch.superseded))
-    if batch.interrupted:
-        print(f"Stopped: {len(batch.results)} results are in {options.out}; the same command grades the rest.")
-    else:
-        print(f"{options.out}/results holds a record each, {options.out}/summary.csv a row a student.")
-    return batch.exit_code
-
-
-def _usage(error: Exception) -> int:
-    print(error, file=sys.stderr)
-    return 2
-
-
-def assignment_path(assignment: str) -> Path:
-    """The autograder zip of a homework's name or a path. Raises ValueError with a sentence."""
-    path = Path(assignment)
-    if path.suffix == ".zip" or path.exists():
-        if not path.is_file():
-            raise ValueError(f"There is no autograder zip at {path}.")
-        return path
-    from autograder.author.build import autograder_zip
-
-    try:
-        return autograder_zip(assignment)
-    except RuntimeError as error:
-        raise ValueError(str(error)) from None
+    print(f"{page} is the report; {page.parent}/feedback holds a page a student.")
+    return 0
 
 
 def _demo(options) -> int:
     from autograder.demo import demo
+    from autograder.grading.command import protection
 
-    return demo(options.jobs)
+    protected, unsafe = protection(options.unsafe)
+    return demo(options.jobs, unsafe) if protected else 1
 
 
 def _doctor(options) -> int:

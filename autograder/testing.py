@@ -2,6 +2,10 @@
 
 Under `autograder grade` a test runs outside the student's process and the grader tells this module which submission
 is being judged. Anywhere else the fallbacks serve: a fixed seed, direct calls, files of the working folder.
+
+A test draws its inputs with `rng`, asks the student's code, and only then computes what it expects: nothing that is
+expected exists while the student's code runs. Gradients, training steps, timing and memory are measured in a `probe`,
+which returns the numbers to judge; labels and expected values stay out of it, also out of a fresh one.
 """
 
 import functools
@@ -56,8 +60,10 @@ def _seed(key: bytes, name: str) -> int:
 def hidden_tasks(ways: int, shots: int, queries: int, tasks: int = 100, name: str = "tasks", alphabets: int = 8):
     """`kshot.Episodes` over Glyphs alphabets that no student has seen: N-way K-shot, `queries` a class.
 
-    The alphabets come from a secret seed of the assignment, the episodes from one of the submission and `name`.
+    The alphabets come from a secret seed of the assignment, the episodes from one of the submission and `name`. Support
+    and queries come in random order, so that nothing but the images tells a label.
     """
+    from kshot.episodes import Episodes
     from kshot.glyphs import generate
     from kshot.tasks import FewShot
 
@@ -67,31 +73,42 @@ def hidden_tasks(ways: int, shots: int, queries: int, tasks: int = 100, name: st
         if (seed, alphabets) not in _alphabets:
             _alphabets[seed, alphabets] = generate(seed=seed, alphabets=alphabets)[0]
         images = _alphabets[seed, alphabets]
-    return FewShot(images, ways, shots, queries).sample(tasks, rng(name))
+    generator = rng(name)
+    drawn = FewShot(images, ways, shots, queries).sample(tasks, generator)
+    support = _shuffled(generator, drawn.support_x, drawn.support_y)
+    return Episodes(*support, *_shuffled(generator, drawn.query_x, drawn.query_y))
+
+
+def _shuffled(generator: torch.Generator, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The examples of each task, x [T, B, ...] and y [T, B], in an order of the task's own."""
+    order = torch.rand(y.shape, generator=generator).argsort(1)
+    return x[torch.arange(len(x))[:, None], order], y.gather(1, order)
 
 
 def close(got, expected, rtol: float = 1e-4, atol: float = 1e-5) -> bool:
     """True if `got` is exactly of `expected`'s kind, shape and dtype, finite, and near it; else raises AssertionError.
 
-    Numbers, tensors and NumPy arrays. |got - expected| <= atol + rtol * |expected| everywhere.
+    Numbers, tensors and NumPy arrays. |got - expected| <= atol + rtol * |expected| everywhere, or, for integers and
+    truth values, equality. Raises TypeError or ValueError where nothing can be near to `expected`.
     """
-    if isinstance(expected, (bool, int, float)) and not isinstance(expected, np.generic):
-        if type(got) is not type(expected):
-            raise AssertionError(f"expected a {type(expected).__name__}, got {_described(got)}")
-        got, expected = torch.tensor(got), torch.tensor(expected)
-    elif isinstance(expected, (np.ndarray, np.generic)):
-        if not isinstance(got, (np.ndarray, np.generic)):
-            raise AssertionError(f"expected a NumPy array, got {_described(got)}")
+    kind = _kind(expected)
+    if kind is None:
+        raise TypeError(
+            f"close() compares numbers, tensors and arrays, not a {type(expected).__name__}: "
+            "compare other plain data with ==, and the parts of a list one by one"
+        )
+    if _kind(got) != kind:
+        raise AssertionError(f"expected {_article(kind)}, got {_described(got)}")
+    if kind in ("bool", "int"):
+        if got != expected:
+            raise AssertionError("the value is wrong")
+        return True
+    if kind in ("tensor", "NumPy array"):
+        if got.shape != expected.shape:
+            raise AssertionError(f"expected shape {list(expected.shape)}, got {list(got.shape)}")
         if got.dtype != expected.dtype:
             raise AssertionError(f"expected dtype {expected.dtype}, got {got.dtype}")
-        got, expected = torch.as_tensor(np.asarray(got)), torch.as_tensor(np.asarray(expected))
-    elif type(got) is not torch.Tensor and type(got) is not torch.nn.Parameter:
-        raise AssertionError(f"expected a tensor, got {_described(got)}")
-    got, expected = got.detach().cpu(), expected.detach().cpu()
-    if got.shape != expected.shape:
-        raise AssertionError(f"expected shape {list(expected.shape)}, got {list(got.shape)}")
-    if got.dtype != expected.dtype:
-        raise AssertionError(f"expected dtype {expected.dtype}, got {got.dtype}")
+    got, expected = _tensor(got), _tensor(expected)
     if not got.is_floating_point() and not got.is_complex():
         wrong = int((got != expected).sum())
         if wrong:
@@ -99,26 +116,51 @@ def close(got, expected, rtol: float = 1e-4, atol: float = 1e-5) -> bool:
         return True
     if not bool(torch.isfinite(got).all()):
         raise AssertionError("some values are not finite (NaN or infinity)")
-    error = (got.to(_wide(got)) - expected.to(_wide(expected))).abs()
-    bad = ~(error <= atol + rtol * expected.to(_wide(expected)).abs())
+    if not bool(torch.isfinite(expected).all()):
+        raise ValueError("the expected value holds NaN or infinity: nothing is close to that")
+    wide = torch.complex128 if got.is_complex() else torch.float64
+    error = (got.to(wide) - expected.to(wide)).abs()
+    bad = ~(error <= atol + rtol * expected.to(wide).abs())
     if bool(bad.any()):
         raise AssertionError(f"{int(bad.sum())} of {got.numel()} values are off, by up to {error.max().item():.3g}")
     return True
 
 
-def _wide(tensor: torch.Tensor) -> torch.dtype:
-    return torch.complex128 if tensor.is_complex() else torch.float64
+def _kind(item) -> str | None:
+    """What `item` is, of the kinds that can be compared; exact types only, so that nothing lies about itself."""
+    if type(item) in (bool, int, float, complex):
+        return type(item).__name__
+    if (type(item) is np.ndarray or type(item).__module__ == "numpy") and _is_number(item):
+        return "NumPy array"
+    if type(item) in (torch.Tensor, torch.nn.Parameter) and item.layout is torch.strided:
+        return "tensor"
+    return None
+
+
+def _is_number(item) -> bool:
+    return isinstance(item, (np.ndarray, np.generic)) and item.dtype.kind in "biufc"
+
+
+def _tensor(item) -> torch.Tensor:
+    if type(item) in (float, complex):
+        return torch.tensor(item, dtype=torch.float64 if type(item) is float else torch.complex128)
+    return torch.as_tensor(np.asarray(item)) if not isinstance(item, torch.Tensor) else item.detach().cpu()
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind == "int" else f"a {kind}"
 
 
 def _described(item) -> str:
-    return "None" if item is None else f"a {type(item).__name__}"
+    return "None" if item is None else _article(type(item).__name__)
 
 
 def probe(function=None, *, fresh: bool = False):
     """Make `function`, the test author's, run inside the student's process and return plain data.
 
     It may close over the student's names, plain data and modules. With `fresh=True` it runs in a fresh sandbox in which
-    no student code was run. It must hold no expected value: the student's code shares the process.
+    no student code was run. It must hold no label and no expected value: the student's code shares the process, or,
+    beside a fresh one, the GPU.
     """
     if function is None:
         return functools.partial(probe, fresh=fresh)
@@ -134,10 +176,14 @@ def probe(function=None, *, fresh: bool = False):
 
 
 def mutable(value):
-    """Mark an argument of a student's function: its changes in place are copied back into `value` after the call."""
+    """Mark an argument of a student's function: its changes in place are copied back into `value` after the call.
+
+    A tensor, an array, a list, a dict or a set. Use it only to test the change itself: code that changes an input could
+    otherwise change what is expected of it.
+    """
     if judging.get() is None:
         return value
-    from autograder.grading.proxies import Mutable
+    from autograder.grading.outward import Mutable
 
     return Mutable(value)
 
@@ -160,8 +206,9 @@ def once(name: str, compute):
 def submitted(name: str) -> dict[str, torch.Tensor]:
     """The weights that were handed in as the safetensors file `name`, by tensor name.
 
-    Read outside the sandbox: only numbers come in, every size is checked before anything is built, and the code that
-    then uses them is the test's own. Raises AssertionError, for the student, where the file is missing or unusable.
+    Read outside the sandbox: only numbers come in, every size is checked before anything is built. A fresh probe can
+    load them into the homework's own network and return its predictions, which the test then scores. Raises
+    AssertionError, for the student, where the file is missing or unusable.
     """
     now = judging.get()
     here = Path(name)
@@ -194,8 +241,11 @@ def read_weights(content: bytes, name: str) -> dict[str, torch.Tensor]:
 
 
 def device() -> torch.device:
-    """Where student code computes: inside a probe the slot's GPU if it has one; everywhere else the CPU."""
-    return torch.device(os.environ.get("AUTOGRADER_DEVICE", "cpu"))
+    """Where student code computes: inside a probe the slot's GPU if it has one; everywhere else the CPU.
+
+    A test itself stays on the CPU, with its labels and what it expects: student code can read what is on its GPU.
+    """
+    return torch.device("cpu" if judging.get() else os.environ.get("AUTOGRADER_DEVICE", "cpu"))
 
 
 def keys(secret: bytes, assignment: str, submission: bytes) -> tuple[bytes, bytes]:

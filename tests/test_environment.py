@@ -230,7 +230,8 @@ def test_only_the_two_packages_have_an_init():
 
 def test_no_file_names_this_machine_or_a_package_registry():
     kinds = {
-        "a path of one machine": r"(?<![\w.])(?:/home/(?!student\b)[a-z]\w*/|/Users/\w+/|/root/\w|[A-Z]:\\Users\\|/tmp/ipykernel_\d)",
+        "a path of one machine": r"(?<![\w.])(?:/home/(?!student\b)[a-z]\w*/|/Users/\w+/|/root/\w|[A-Z]:\\Users\\)",
+        "a kernel's folder": r"/tmp/ipykernel_\d",
         "this checkout": re.escape(str(ROOT)) + r"\b",
         "a package registry": r"\b(?:pypi\.org|pythonhosted\.org|anaconda\.org|npmjs\.\w+|download\.pytorch\.org)\b",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from autograder.author.build import build_homework, select
@@ -14,6 +15,7 @@ from autograder.author.lectures import build_lecture
 from autograder.author.release import ReleaseRefused, write_release
 from autograder.author.root import NotInACourse, project_root
 from autograder.author.selftest import prove
+from autograder.author.submissions import grade_with_engine
 
 __all__ = ["build", "release", "selftest"]
 
@@ -51,10 +53,14 @@ def build(names: list[str], check: bool = False, execute: bool = True) -> int:
     return 0
 
 
-def selftest(name: str) -> int:
-    """Prove the homework on its solution, its untouched student notebook and its mutants; 0 if proved, else 1."""
+def selftest(name: str, unsafe: str | None = None) -> int:
+    """Prove the homework on its solution, its untouched student notebook and its mutants; 0 if proved, else 1.
+
+    Args:
+        unsafe: the protections of the sandbox that are missing and were accepted so.
+    """
     try:
-        report = prove(project_root(), name)
+        report = prove(project_root(), name, partial(grade_with_engine, unsafe=unsafe))
     except EXPECTED as error:
         print(error, file=sys.stderr)
         return 1

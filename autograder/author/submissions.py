@@ -76,8 +76,11 @@ def hand_in_mutant(homework: Homework, folder: Path, mutant: Mutant) -> None:
             raise ValueError(f"The mutant '{mutant.name}' of {mutant.question} could not spoil its file: {last}")
 
 
-def grade_with_engine(zipped: Path, submissions: Path, out: Path) -> dict[str, Record]:
+def grade_with_engine(zipped: Path, submissions: Path, out: Path, unsafe: str | None = None) -> dict[str, Record]:
     """Grade a folder of submissions as `autograder grade` does, two at a time; records by the submission's name.
+
+    Args:
+        unsafe: the protections of the sandbox that are missing and were accepted so.
 
     Raises:
         ValueError: where this machine lacks what grading needs (bubblewrap), with the sentence that says so.
@@ -85,12 +88,15 @@ def grade_with_engine(zipped: Path, submissions: Path, out: Path) -> dict[str, R
     from autograder.course import read_course
     from autograder.grading.batch import grade_folder
     from autograder.grading.bundle import read_bundle
-    from autograder.grading.sandbox import missing
+    from autograder.grading.protections import missing
 
     obstacle = missing()
     if obstacle is not None:
         raise ValueError(obstacle)
-    batch = grade_folder(read_bundle(zipped), submissions, out, jobs=PROCESSES, limits=read_course().limits)
+    limits = read_course().limits
+    batch = grade_folder(read_bundle(zipped), submissions, out, jobs=PROCESSES, limits=limits, unsafe=unsafe)
+    if batch.missing:
+        raise ValueError(f"{batch.missing} submissions could not be graded: {' '.join(batch.troubles)}")
     return {result["submission"]: record_of(result) for result in batch.results}
 
 

@@ -1,39 +1,62 @@
-"""Grades a folder of submissions: one long-lived thread a slot, each with a sandbox warming up while it grades."""
+"""Grades a folder of submissions: finds what is missing, puts slots to work on it, keeps each result as it comes."""
 
+import contextlib
 import os
-import queue
-import sys
-import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from autograder.course import Limits
+from autograder.grading.booth import Booth
 from autograder.grading.bundle import Bundle
-from autograder.grading.grade import Grader
+from autograder.grading.crew import Crew
+from autograder.grading.desk import Desk, Settings
+from autograder.grading.gpu import Devices, Gpu, NvidiaSmi, choose
+from autograder.grading.grade import given_up
+from autograder.grading.plan import Job, plan
+from autograder.grading.progress import Progress
 from autograder.grading.results import Folder, record
-from autograder.grading.runtime import Runtime, staged
-from autograder.grading.sandbox import Sandbox
 from autograder.grading.secret import secret
-from autograder.grading.slot import Infrastructure, Slot
+from autograder.grading.share import Board, Monitor, Share
+from autograder.grading.slot import Infrastructure, share_of_cores
+from autograder.grading.staging import staged
 from autograder.grading.submission import Submission, find_submissions
 
 
 @dataclass
 class Batch:
-    """A finished or interrupted batch: its records in the submissions' order, and the names that do not count."""
+    """A finished or interrupted batch: its records in the submissions' order, and the names that do not count.
+
+    Of the submissions that were asked for, `graded` got a result in this run, `broken` of them a failure of the
+    machine, and `missing` none. `waiting` others have no result. `notes` are sentences about what was chosen,
+    `troubles` about slots that failed.
+    """
 
     results: list[dict]
     superseded: set[str]
     interrupted: bool = False
+    graded: int = 0
+    broken: int = 0
+    missing: int = 0
+    waiting: int = 0
+    notes: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """0 when every submission has a result that is no failure of the machine."""
-        broken = any(result["fault"] == "infrastructure" for result in self.results)
-        return 1 if broken or self.interrupted else 0
+        """0 when every submission that was asked for has a result that is no failure of the machine."""
+        return 1 if self.broken or self.interrupted or self.missing else 0
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """Which GPUs a batch uses, and how many submissions share one."""
+
+    chosen: tuple[Gpu, ...]
+    per_gpu: int = 1
+    devices: Devices = field(default_factory=NvidiaSmi)
 
 
 def grade_folder(
@@ -41,144 +64,146 @@ def grade_folder(
     submissions: Path,
     out: Path,
     *,
-    jobs: int = 1,
-    device: str = "cpu",
+    jobs: int | None = None,
+    gpus: Gpus | None = None,
     limits: Limits,
+    only: Sequence[str] = (),
+    regrade: Sequence[str] | None = None,
+    unsafe: str | None = None,
     quiet: bool = False,
+    tell: Callable[[dict], None] = lambda result: None,
 ) -> Batch:
-    """Grade what `out` does not hold yet. Raises WrongFolder, ValueError or FileNotFoundError, each with a sentence."""
+    """Grade what `out` does not hold yet.
+
+    Args:
+        jobs: submissions at a time; by default one, or with `gpus` as many as their shares.
+        only, regrade: what to grade, see `plan`.
+        unsafe: which protections are missing, for the records; None where all hold.
+        tell: is given each record of this run as it is kept.
+
+    Raises WrongFolder, ValueError or FileNotFoundError for wrong usage, Infrastructure where no slot could be opened;
+    each with a sentence.
+    """
     found = find_submissions(submissions, bundle.name)
-    with Folder(out, bundle) as folder:
-        results: dict[str, dict] = {}
-        waiting: queue.SimpleQueue = queue.SimpleQueue()
+    superseded = {submission.name for submission in found if submission.replaced_by is not None}
+    device = "cpu" if gpus is None else "cuda"
+    with Folder(out, bundle, submissions, found) as folder, one_thread():
+        todo = plan(found, folder, bundle, only, regrade)
         for submission in found:
             if submission.replaced_by is not None:
-                results[submission.name] = _superseded(submission, bundle, device, folder)
-            elif (kept := folder.kept(submission)) is not None:
-                results[submission.name] = kept
-            else:
-                waiting.put(submission)
-        crew = _Crew(bundle, folder, waiting, results, limits, device)
+                _set_aside(submission, bundle, device, folder)
+        progress = Progress(len(todo.jobs) + todo.idle, todo.idle, quiet)
+        for note in todo.notes:
+            progress.say(note)
+        graded: set[str] = set()
+
+        def finish(result: dict, log: str) -> None:
+            folder.write(result, log)
+            graded.add(result["submission"])
+            progress.count(result)
+            tell(result)
+
         try:
-            crew.work(min(jobs, waiting.qsize()), len(found), quiet)
+            most = len(todo.jobs) if gpus and not jobs else jobs or 1
+            shares, left_out = shares_of(gpus, min(most, len(todo.jobs)))
+            crew = _work(todo.jobs, shares, finish, progress, Settings(bundle, limits, secret(), unsafe))
         finally:
-            done = [results[submission.name] for submission in found if submission.name in results]
-            superseded = {submission.name for submission in found if submission.replaced_by is not None}
-            folder.summarise(done, superseded)
-    return Batch(done, superseded, crew.stopping.is_set())
+            progress.close()
+            results = [result for submission in found if (result := folder.read(submission.name)) is not None]
+            folder.summarise(results, superseded)
+    if crew.troubles and not graded:
+        raise crew.troubles[0]
+    known = {result["submission"] for result in results} | {job.submission.name for job in todo.jobs}
+    return Batch(
+        results=results,
+        superseded=superseded,
+        interrupted=crew.interrupted,
+        graded=len(graded),
+        broken=sum(result["submission"] in graded and result["fault"] == "infrastructure" for result in results),
+        missing=len(todo.jobs) - len(graded),
+        waiting=sum(submission.name not in known for submission in found),
+        notes=todo.notes,
+        troubles=[str(trouble) for trouble in [*left_out, *crew.troubles]],
+    )
 
 
-def _superseded(submission: Submission, bundle: Bundle, device: str, folder: Folder) -> dict:
+def _work(jobs: list[Job], shares: list, finish: Callable, progress: Progress, settings: Settings) -> Crew:
+    """Put one slot for each of `shares` to work on the jobs until they are done."""
+
+    def stopping() -> None:
+        progress.say("Stopping; what is being graded now is left for the next run. Ctrl-C again stops at once.")
+
+    with contextlib.ExitStack() as stack:
+        if shares:
+            threads = max(1, (os.cpu_count() or 1) // len(shares))
+            settings = replace(settings, runtime=stack.enter_context(staged()), threads=threads)
+            stack.enter_context(Monitor([share for share in shares if share is not None]))
+        crew = Crew(
+            jobs,
+            lambda number, wanted: _slot(settings, shares, number, wanted),
+            [number if share is None else id(share.board) for number, share in enumerate(shares)],
+            finish,
+            lambda job: given_up(job, settings.bundle, "cuda" if any(shares) else "cpu", settings.unsafe),
+        )
+        crew.run(stopping)
+    return crew
+
+
+def _slot(settings: Settings, shares: list, number: int, wanted: Callable[[], bool]) -> Desk | Booth:
+    """Slots of a GPU know of one another, so they stay in one process; on the CPU each has its own, and its cores."""
+    if shares[number] is not None:
+        return Desk(settings, shares[number], wanted)
+    return Booth(settings, share_of_cores(number, len(shares)), wanted)
+
+
+def _set_aside(submission: Submission, bundle: Bundle, device: str, folder: Folder) -> None:
+    """The record of a submission that a later one replaced."""
     sentence = f"Not graded: the same student handed in {submission.replaced_by} later, which counts; this one is kept."
     result = record(submission, bundle, device, fault=None, reason=sentence)
-    folder.write(result)
-    return result
+    if folder.read(submission.name) != result:
+        folder.write(result)
 
 
-class _Crew:
-    """The slots at work on one queue."""
+def shares_of(gpus: Gpus | None, most: int) -> tuple[list[Share | None], list[Infrastructure]]:
+    """(one entry a slot: its share of a GPU, or None on the CPU; why GPUs were left out). GPUs are dealt in turn.
 
-    def __init__(self, bundle, folder, waiting, results, limits, device):
-        self.bundle, self.folder, self.waiting, self.results = bundle, folder, waiting, results
-        self.limits, self.device = limits, device
-        self.stopping, self.lock, self.troubles, self.warm = threading.Event(), threading.Lock(), [], []
-
-    def work(self, jobs: int, total: int, quiet: bool) -> None:
-        """Run `jobs` slots to the end of the queue, or until Ctrl-C: what is being graded then is not recorded."""
-        if jobs == 0:
-            return
-        with staged() as runtime:
-            bar = tqdm(total=total, initial=len(self.results), unit="submission", disable=quiet, file=sys.stderr)
-            threads = [
-                threading.Thread(target=self._slot, args=(number, jobs, runtime, bar), name=f"slot-{number}")
-                for number in range(jobs)
-            ]
-            for thread in threads:
-                thread.start()
-            try:
-                for thread in threads:
-                    while thread.is_alive():
-                        thread.join(0.2)
-            except KeyboardInterrupt:
-                self.stop()
-                for thread in threads:
-                    thread.join()
-            bar.close()
-        if self.troubles:
-            raise self.troubles[0]
-
-    def stop(self) -> None:
-        """End what is being graded; it stays without a record."""
-        self.stopping.set()
-        for warm in self.warm:
-            warm.stop()
-
-    def _slot(self, number: int, jobs: int, runtime: Runtime, bar) -> None:
+    Raises Infrastructure where no GPU can be used.
+    """
+    if gpus is None or not most:
+        return [None] * most, []
+    boards, troubles = [], []
+    for gpu in gpus.chosen:
         try:
-            gpu = number % torch.cuda.device_count() if self.device == "cuda" else None
-            slot = Slot.lease(max(1, (os.cpu_count() or 1) // jobs), gpu)
-            warm = _Warm(runtime, self.limits, slot, self.waiting)
-            self.warm.append(warm)
-            grader = Grader(self.bundle, self.limits, secret(), warm.take, "cpu" if gpu is None else f"cuda:{gpu}")
-            try:
-                self._grade(grader, bar)
-            finally:
-                warm.close()
-                slot.release()
-        except Exception as error:
-            self.troubles.append(error)
-
-    def _grade(self, grader: Grader, bar) -> None:
-        while not self.stopping.is_set():
-            try:
-                submission = self.waiting.get_nowait()
-            except queue.Empty:
-                return
-            result, log = grader.grade(submission)
-            if self.stopping.is_set():
-                return
-            with self.lock:
-                self.folder.write(result, log)
-                self.results[submission.name] = result
-                bar.update()
+            boards.append(Board(gpu, gpus.devices, gpus.per_gpu))
+        except Infrastructure as trouble:
+            troubles.append(trouble)
+    if not boards:
+        raise troubles[0]
+    return [Share(board) for _ in range(gpus.per_gpu) for board in boards][:most], troubles
 
 
-class _Warm:
-    """Keeps one sandbox starting ahead of need while submissions wait; each is used once."""
-
-    def __init__(self, runtime: Runtime, limits: Limits, slot: Slot, waiting: queue.SimpleQueue):
-        self.launch = lambda: Sandbox(runtime, limits, slot)
-        self.waiting, self.ready, self.latest, self.stopped = waiting, None, [], False
-
-    def make(self) -> Sandbox:
-        """A started sandbox. Raises Infrastructure once the batch was stopped."""
-        if self.stopped:
-            raise Infrastructure("The batch was stopped.")
-        self.latest = [*self.latest[-3:], self.launch()]
-        return self.latest[-1]
-
-    def take(self) -> Sandbox:
-        """A sandbox, the one that was started earlier if there is one."""
-        taken, self.ready = self.ready or self.make(), None
-        if not self.waiting.empty():
-            self.ready = self.make()
-        return taken
-
-    def stop(self) -> None:
-        """End every sandbox of this slot, from another thread: whoever waits for one finds it gone."""
-        self.stopped = True
-        for sandbox in self.latest:
-            sandbox.end()
-
-    def close(self) -> None:
-        """End the one that nobody needed."""
-        if self.ready is not None:
-            self.ready.kill()
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes each verdict in the thread of its slot alone: slots are the parallelism."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def pick_device(asked: str) -> str:
-    """`cpu` or `cuda`. Raises Infrastructure where a GPU is asked for and there is none."""
+def pick_gpus(asked: str, names: Sequence[str] = (), per_gpu: int | None = None) -> Gpus | None:
+    """The GPUs for `--device asked --gpus names`; None for the CPU.
+
+    Raises Infrastructure where a GPU is asked for and there is none, ValueError for one that is not there.
+    """
     available = torch.cuda.is_available()
     if asked == "cuda" and not available:
         raise Infrastructure("There is no GPU that PyTorch can use on this machine: use --device cpu.")
-    return "cuda" if available and asked != "cpu" else "cpu"
+    if asked == "cpu" or not available:
+        if names or per_gpu is not None:
+            raise ValueError("--gpus and --per-gpu need a GPU: without one, --jobs says how many run at a time.")
+        return None
+    devices = NvidiaSmi()
+    return Gpus(tuple(choose(devices.gpus(), names)), per_gpu or 1, devices)

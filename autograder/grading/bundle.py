@@ -49,11 +49,20 @@ class Bundle:
     config: dict
     possible: float
     named: bool  # whether the assignment says its name, or it was taken from the file's
+    digests: dict[str, str]  # of all that a question's verdict rests on, by question: its tests and the support files
 
     @property
     def mode(self) -> str:
         """`split` if every hidden test stays outside the student's process, else `shared`."""
         return "split" if all(test.split for test in self.tests) else "shared"
+
+    def seeded(self, cells: list) -> list:
+        """The cells, each with what Otter runs before it where the assignment sets a seed: [source, checked, code]."""
+        seed, variable = self.config.get("seed"), self.config.get("seed_variable")
+        if seed is None:
+            return cells
+        before = f"__import__('numpy').random.seed({seed}); __import__('random').seed({seed})"
+        return [[source, checked, f"{variable} = {seed}" if variable else before] for source, checked in cells]
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -78,8 +87,19 @@ def read_bundle(path: Path) -> Bundle:
     names = [test.load().name for test in tests]
     if len(set(names)) != len(names):
         raise BadBundle(f"{path}: two tests have the same name.")
-    given = config.get("assignment_name")
+    given, seed, variable = (config.get(name) for name in ("assignment_name", "seed", "seed_variable"))
+    if not isinstance(seed, int | None) or not (variable is None or str(variable).isidentifier()):
+        raise BadBundle(
+            f"{path}: otter_config.json sets a seed that is no whole number, or a variable that is no name."
+        )
     files = {name.removeprefix("files/"): body for name, body in members.items() if name.startswith("files/")}
+    support = hashlib.sha256()
+    for name, body in sorted(files.items()):
+        support.update(f"{name}\0{len(body)}\0".encode() + body)
+    digests = {
+        name: hashlib.sha256(support.digest() + test.source.encode()).hexdigest()[:16]
+        for name, test in zip(names, tests)
+    }
     return Bundle(
         name=given or STAMP.sub("", Path(path).stem),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -88,6 +108,7 @@ def read_bundle(path: Path) -> Bundle:
         config=config,
         possible=float(sum(test.load().possible for test in tests)),
         named=bool(given),
+        digests=digests,
     )
 
 

@@ -1,15 +1,30 @@
-"""Inside the sandbox: runs a notebook's cells one after another as IPython would, without a screen or a front end."""
+"""Inside the sandbox: runs a notebook's cells in turn, and keeps the names that each question's tests will see.
 
+The rule is Otter's, made kinder. A question is judged with the names as they were at its last `grader.check`, wherever
+that cell stands: of a function defined twice the one above the check counts, and what later cells redefine or change
+in place does not. A name that was not there yet at the check, and every name of a question that was never checked, is
+taken as it is at the end of the notebook. So moving, doubling or deleting check cells costs nothing; renaming a
+function does.
+"""
+
+import io
 import os
+import pickle
+import re
 import signal
 import sys
 import types
 from contextlib import contextmanager
 from pathlib import Path
 
-from IPython.core.displaypub import DisplayPublisher
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
+import numpy as np
+import torch
+
+from autograder.grading.shell import Silent, SilentModule, start_shell
+
+CHECK = re.compile(r"""^[^#\n]*\bgrader\.check\(\s*["']([^"'\n]+)["']""", re.MULTILINE)
+KEPT = 1 << 20  # bytes of a value that is kept as it was; larger ones are kept with what later cells do to them
+UNCHANGING = (type(None), bool, int, float, complex, str, bytes, type, types.ModuleType, types.FunctionType)
 
 
 class OutOfTime(BaseException):
@@ -33,115 +48,121 @@ def time_limit(seconds: float):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class Printed:
-    """A text stream that keeps the first and the last part of what is written to it."""
-
-    encoding, errors, closed = "utf-8", "replace", False
-
-    def __init__(self, limit: int):
-        self.limit, self.head, self.tail, self.held, self.dropped = limit // 2, "", [], 0, 0
-
-    def write(self, text: str) -> int:
-        room = self.limit - len(self.head)
-        if room > 0:
-            self.head += text[:room]
-        if len(text) > room:
-            self.tail.append(text[max(room, 0) :][-self.limit - 1 :])
-            self.held += len(self.tail[-1])
-            self.dropped += len(text) - max(room, 0) - len(self.tail[-1])
-        if self.held > 2 * self.limit:
-            self._trim()
-        return len(text)
-
-    def _trim(self) -> None:
-        tail = "".join(self.tail)
-        cut = max(0, len(tail) - self.limit)
-        self.tail, self.held, self.dropped = [tail[cut:]], len(tail) - cut, self.dropped + cut
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
-
-    def fileno(self) -> int:
-        return 1
-
-    def __str__(self) -> str:
-        self._trim()
-        gap = f"\n… {self.dropped} characters left out …\n" if self.dropped else ""
-        return self.head + gap + self.tail[0]
-
-
-class _NoScreen(DisplayPublisher):
-    def publish(self, data, metadata=None, **ignored):
-        """Pictures and widgets are shown to nobody."""
-
-
 class Notebook:
-    """The namespace in which a notebook runs, and the copies of it that `grader.check` asked for."""
+    """The namespace in which a notebook runs. `errors` are [cell, type, text]."""
 
     def __init__(self):
-        config = Config()
-        config.HistoryManager.enabled = False
-        config.InteractiveShell.colors = "nocolor"
-        self.shell = InteractiveShell.instance(config=config, display_pub_class=_NoScreen)
-        self.shell.enable_gui = lambda gui=None: None
-        for name in ("matplotlib", "pylab"):
-            self.shell.register_magic_function(lambda line="": None, "line", name)
-        self.checked: dict[str, dict] = {}
+        self.shell = start_shell()
+        self.checked: dict[str, dict] = {}  # question -> name -> (value, its bytes at the check)
+        self.views: dict[str, dict] = {}  # question -> name -> value, once the notebook has ended
+        self.end: dict | None = None
+        self.entered: str | None = None
+        self.checks: set[str] = set()  # of the cell that is running
         self.errors: list[list] = []
-        self._install_otter()
+        self.grader = self._install_otter()
 
-    def namespace(self, question: str) -> dict:
-        """The student's names as they were at the last `grader.check(question)`, else as they are at the end."""
-        return self.checked.get(question, self.shell.user_ns)
-
-    def check(self, question) -> None:
-        """Remember the namespace for `question`. Tests themselves run elsewhere."""
-        if isinstance(question, str):
-            self.checked[question] = dict(self.shell.user_ns)
-
-    def run(self, number: int, source: str, questions: list[str], seconds: float) -> None:
-        """Run one cell; an error, an exit or too long a time ends the cell, not the notebook."""
+    def run(self, number: int, source: str, questions: list[str], seconds: float, before: str = "") -> bool:
+        """Run one cell, after the code `before`; an error or an exit ends it, not the notebook. False if too late."""
+        self.checks.clear()
+        self.shell.user_ns.setdefault("grader", self.grader)  # also where a student removed the cell that makes it
+        process = os.getpid()
         try:
             with time_limit(seconds):
-                result = self.shell.run_cell(source, store_history=True)
-            error = result.error_before_exec or result.error_in_exec
+                exec(before, self.shell.user_ns)
+                result = self.shell.run_in_notebook(source)
+            error = result.error_in_exec if result.error_before_exec is None else result.error_before_exec
         except BaseException as raised:
             error = raised
+        if os.getpid() != process:
+            os._exit(0)  # a fork that the cell made does not go on to the next one
         if error is not None:
-            self.errors.append([number, type(error).__name__, str(error)[:300]])
+            self._note(number, error)
         pyplot = sys.modules.get("matplotlib.pyplot")
         if pyplot is not None:
             pyplot.close("all")
-        for question in questions:
+        for question in [*(name for name in CHECK.findall(source) if name not in self.checks), *questions]:
             self.check(question)
+        return not isinstance(error, OutOfTime)
 
-    def _install_otter(self) -> None:
+    def check(self, question, names=None) -> None:
+        """Keep the names for `question`, as `grader.check` finds them. The tests themselves run elsewhere."""
+        if isinstance(question, str):
+            self.checks.add(question)
+            names = dict(names if type(names) is dict else self.shell.user_ns)
+            self.checked[question] = {name: (value, _frozen(value)) for name, value in names.items()}
+
+    def namespace(self, question: str) -> dict:
+        """The names as `question`'s tests see them; the student's functions then find their global names there too."""
+        space = self.shell.user_ns
+        if self.end is None:
+            self.end = dict(space)
+        if question != self.entered:
+            if question not in self.views:
+                checked = self.checked.get(question, {})
+                self.views[question] = {**self.end, **{name: _as_it_was(*kept) for name, kept in checked.items()}}
+            for name in space.keys() - self.views[question].keys():
+                del space[name]
+            space.update(self.views[question])
+            self.entered = question
+        return space
+
+    def _note(self, number: int, error: BaseException) -> None:
+        try:
+            text = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else str(error)
+        except Exception:
+            text = ""
+        self.errors.append([number, str(type(error).__name__), text[:300]])
+
+    def _install_otter(self):
         """A stand-in for Otter: importing it and calling it costs nothing and shows nothing."""
         notebook = self
 
-        class Stand(types.ModuleType):
-            def __getattr__(self, name):
-                if name.startswith("__"):
-                    raise AttributeError(name)
-                return lambda *args, **kwargs: None
+        class Grader(Silent):
+            def check(self, question, global_env=None) -> None:
+                notebook.check(question, global_env)
 
-        class Grader:
-            def __init__(self, *args, **kwargs):
-                pass
+        otter = SilentModule("otter")
+        otter.Notebook, otter.__version__, otter.__path__ = Grader, "0", []
+        sys.modules["otter"] = otter
+        return Grader()
 
-            def check(self, question, *args, **kwargs):
-                notebook.check(question)
 
-            def __getattr__(self, name):
-                return lambda *args, **kwargs: None
+class _Small(io.BytesIO):
+    def write(self, part) -> int:
+        if self.tell() + len(part) > KEPT:
+            raise OverflowError
+        return super().write(part)
 
-        module = Stand("otter")
-        module.Notebook, module.__version__, module.__path__ = Grader, "0", []
-        sys.modules["otter"] = module
-        self.shell.user_ns["grader"] = Grader()  # also where a student removed the cell that makes it
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, item):
+        """Refuse what is too large before it is turned into bytes: a view of a tensor is written with all of it."""
+        size = item.untyped_storage().nbytes() if isinstance(item, torch.Tensor) else 0
+        if max(size, item.nbytes if isinstance(item, np.ndarray) else 0) > KEPT:
+            raise OverflowError
+        return NotImplemented
+
+
+def _frozen(value) -> bytes | None:
+    """A value that may change in place as bytes; None where it cannot change, is too large or cannot be written."""
+    if isinstance(value, UNCHANGING):
+        return None
+    stream = _Small()
+    try:
+        _Pickler(stream, pickle.HIGHEST_PROTOCOL).dump(value)
+    except Exception:
+        return None
+    return stream.getvalue()
+
+
+def _as_it_was(value, frozen: bytes | None):
+    """The very object if it is unchanged, else what it was when it was frozen."""
+    if frozen is None or _frozen(value) in (None, frozen):
+        return value
+    try:
+        return pickle.loads(frozen)
+    except Exception:
+        return value
 
 
 def write_files(files: dict[str, bytes]) -> None:
@@ -150,5 +171,8 @@ def write_files(files: dict[str, bytes]) -> None:
     for name, content in files.items():
         path = Path(os.path.normpath(home / name))
         if path.is_relative_to(home):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            except OSError as error:
+                print(f"{name} could not be put beside the notebook: {error.strerror}")

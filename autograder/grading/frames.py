@@ -3,6 +3,8 @@
 import struct
 import time
 
+import numpy as np
+
 from autograder.grading.wire import Limits, WireError
 
 
@@ -16,24 +18,27 @@ def write_frame(connection, payload, deadline: float | None = None) -> None:
         view = view[connection.send(view) :]
 
 
-def read_frame(connection, deadline: float | None = None, limit: int = Limits.frame) -> bytes:
-    """One payload of at most `limit` bytes. Raises EOFError, TimeoutError, OSError, WireError if announced longer."""
+def read_frame(connection, deadline: float | None = None, limit: int = Limits.frame) -> memoryview:
+    """One payload of at most `limit` bytes, copied once: from the socket into memory that nobody else holds.
+
+    Raises EOFError, TimeoutError, OSError, WireError if announced longer.
+    """
     (size,) = struct.unpack(">Q", _receive(connection, 8, deadline))
     if size > limit:
         raise WireError(f"a frame of {size} bytes was announced, at most {limit} are allowed")
     return _receive(connection, size, deadline)
 
 
-def _receive(connection, size: int, deadline: float | None) -> bytes:
-    parts, missing = [], size
-    while missing:
+def _receive(connection, size: int, deadline: float | None) -> memoryview:
+    buffer = memoryview(np.empty(size, np.uint8))  # takes real memory only as bytes arrive, unlike a bytearray
+    at = 0
+    while at < size:
         _arm(connection, deadline)
-        part = connection.recv(min(missing, 1 << 20))
-        if not part:
+        got = connection.recv_into(buffer[at : at + (1 << 20)])
+        if not got:
             raise EOFError("the other side is gone")
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
+        at += got
+    return buffer.toreadonly()
 
 
 def _arm(connection, deadline: float | None) -> None:

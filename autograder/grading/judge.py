@@ -1,6 +1,6 @@
 """Runs the test cases of a bundle against a session and gives points by Otter's rules; hidden cases stay hidden.
 
-Public cases of all questions run first: whatever the student's code says then cannot repeat a hidden test's input.
+The hidden cases of all questions run last: whatever a student reads, the student's code said before it met one.
 """
 
 import re
@@ -12,6 +12,15 @@ from autograder.grading.bundle import Bundle
 from autograder.grading.session import Session, Stopped
 
 LONGEST_MESSAGE = 600
+LONGEST_LOG = 4000
+# What torch says where a test expects a graph across the wire, and what to write instead.
+PROBE = "The graph stays in the student's process: take gradients, and make and step optimisers, in a probe."
+ADVICE = {
+    "does not require grad": PROBE,
+    "not to have been used in the graph": PROBE,
+    "can't optimize a non-leaf Tensor": PROBE,
+    "Only Tensors created explicitly by the user": "Copy a tensor with .detach().clone().",
+}
 ERROR = re.compile(r"Error at line \d+ in test [^\n]*:\n(?P<line>[^\n]*)\n(?P<kind>\w+): ?(?P<text>.*)", re.DOTALL)
 
 
@@ -42,17 +51,9 @@ class Environment:
 def judge(session: Session, bundle: Bundle) -> tuple[list[dict], list[str]]:
     """Judge every case. Returns the questions of the result record, and lines for the instructor's log."""
     files = [(test, test.load()) for test in bundle.tests]
-    verdicts: dict[tuple[str, int], Verdict] = {}
-    for hidden in (False, True):
-        for test, file in files:
-            if test.split:
-                for number, case in enumerate(file.test_cases):
-                    if bool(case.hidden) is hidden:
-                        verdicts[test.name, number] = _judge_case(session, test.name, file, case)
-    for test, file in files:
-        if not test.split:
-            for number, verdict in enumerate(_judge_inside(session, test, file)):
-                verdicts[test.name, number] = verdict
+    cases = [(test, file, number) for test, file in files for number in range(len(file.test_cases))]
+    cases.sort(key=_turn)
+    verdicts = {(test.name, number): _judge_case(session, test, file, number) for test, file, number in cases}
     questions, log = [], []
     for test, file in files:
         outcomes = [verdicts[test.name, number] for number in range(len(file.test_cases))]
@@ -73,16 +74,36 @@ def judge(session: Session, bundle: Bundle) -> tuple[list[dict], list[str]]:
     return questions, log
 
 
-def _judge_case(session: Session, question: str, file, case) -> Verdict:
-    """One case outside, with Otter's own `run`."""
-    every, file.test_cases = file.test_cases, [case]
-    names = Environment(session)
+def _turn(entry: tuple) -> int:
+    """When a case is judged: what runs beside the student's code is no secret and comes first, hidden ones last."""
+    test, file, number = entry
+    if not test.split:
+        return 0
+    return 2 if file.test_cases[number].hidden else 1
+
+
+def _judge_case(session: Session, test, file, number: int) -> Verdict:
+    case = file.test_cases[number]
+    session.begin(test.name)
     try:
-        session.begin(question)
-        file.run(names)
-        session.end()
+        verdict = (_judge_outside if test.split else _judge_inside)(session, test, file, number)
+        if session.stopped:  # and the test went on as if nothing had happened
+            raise Stopped(session.stopped)
     except Stopped as stop:
-        return Verdict(False, _told(case, str(stop), safe=True), str(stop))
+        verdict = Verdict(False, _told(case, str(stop), safe=True), str(stop))
+    finally:
+        session.end()
+    verdict.private = verdict.private[:LONGEST_LOG]
+    return verdict
+
+
+def _judge_outside(session: Session, test, file, number: int) -> Verdict:
+    """One case, with Otter's own `run`."""
+    case, every = file.test_cases[number], file.test_cases
+    names = Environment(session)
+    file.test_cases = [case]
+    try:
+        file.run(names)
     finally:
         file.test_cases = every
     result = file.test_case_results[0]
@@ -91,29 +112,24 @@ def _judge_case(session: Session, question: str, file, case) -> Verdict:
     told = _plain(result.message, bool(case.failure_message))
     if names.missing:
         told = f"Your notebook does not define {' or '.join(names.missing)}."
-    return Verdict(False, _told(case, told, safe=not case.hidden), result.message.removeprefix("❌ Test case failed\n"))
+    private = result.message.removeprefix("❌ Test case failed\n")
+    private += "".join(f" {advice}" for sign, advice in ADVICE.items() if sign in private)
+    return Verdict(False, _told(case, told, safe=not case.hidden), private)
 
 
-def _judge_inside(session: Session, test, file) -> list[Verdict]:
-    """All cases of a file that needs the student's live namespace, in the sandbox; the verdicts are the sandbox's."""
+def _judge_inside(session: Session, test, file, number: int) -> Verdict:
+    """One case that needs the student's live namespace, in the sandbox; the verdict is the sandbox's."""
+    case = file.test_cases[number]
     try:
-        session.begin(test.name)
-        answers = session.shared(test.source, test.name)
-        session.end()
-    except Stopped as stop:
-        return [Verdict(False, _told(case, str(stop), safe=True), str(stop)) for case in file.test_cases]
+        answer = session.case.shared(test.source, number)
     except Exception as error:
-        answers = [[False, f"{type(error).__name__}: {error}"]] * len(file.test_cases)
-    verdicts = []
-    for case, answer in zip(file.test_cases, answers if type(answers) is list else []):
-        match answer:
-            case [True, str()]:
-                verdicts.append(Verdict(True, _praise(case)))
-            case [False, str(detail)]:
-                verdicts.append(Verdict(False, _told(case, detail, safe=not case.hidden), detail))
-            case _:
-                break
-    return verdicts + [Verdict(False, "This test was not run.")] * (len(file.test_cases) - len(verdicts))
+        answer = [False, f"{type(error).__name__}: {error}"]
+    match answer:
+        case [True, str()]:
+            return Verdict(True, _praise(case))
+        case [False, str(detail)]:
+            return Verdict(False, _told(case, detail, safe=not case.hidden), detail)
+    return Verdict(False, "This test was not run.")
 
 
 def _plain(message: str, explained: bool) -> str:

@@ -2,11 +2,9 @@
 
 import socket
 
-from autograder.grading.decode import decode
+from autograder.grading.decode import Budget, decode
 from autograder.grading.frames import read_frame, write_frame
 from autograder.grading.wire import WireError, encode
-
-CALLBACKS = 10_000  # how often one answer may call the test's functions
 
 
 class Line:
@@ -24,30 +22,21 @@ class Line:
         """Send what was encoded before."""
         write_frame(self.connection, payload, deadline)
 
-    def read(self, deadline: float) -> list:
+    def read(self, deadline: float, budget: Budget | None = None, variable=None) -> list:
         """The next message: a list that starts with a word. Raises WireError for anything else."""
-        found = decode(read_frame(self.connection, deadline), handle=self.adopt)
+        found = decode(read_frame(self.connection, deadline), handle=self.adopt, variable=variable, budget=budget)
         if type(found) is not list or not found or type(found[0]) is not str:
             raise WireError("not a reply")
         return found
 
-    def answer(self, deadline: float, callbacks: list, outward) -> list:
-        """The reply to a request, after serving whatever the student's code asks of the test's own functions."""
-        for _ in range(CALLBACKS):
-            reply = self.read(deadline)
+    def answer(self, deadline: float, budget: Budget, variable, serve) -> list:
+        """The reply to a request. `serve(number, args, kwargs)` answers the calls of the test's functions before it."""
+        while True:
+            reply = self.read(deadline, budget, variable)
             match reply:
-                case ["callback", int(number), tuple(args), dict(kwargs)] if 0 <= number < len(callbacks):
-                    self.send_payload(encode(_called(callbacks[number], args, kwargs), outward), deadline)
+                case ["callback", int(number), tuple(args), dict(kwargs)]:
+                    self.send_payload(serve(number, args, kwargs), deadline)
                 case ["callback", *_]:
-                    raise WireError("a call of a function that the test did not give")
+                    raise WireError("not a call")
                 case _:
                     return reply
-        raise WireError(f"more than {CALLBACKS} calls of the test's function")
-
-
-def _called(function, args: tuple, kwargs: dict) -> list:
-    """The student's code gets the function's value or its exception, as if the call were local."""
-    try:
-        return ["value", function(*args, **kwargs)]
-    except Exception as error:
-        return ["raised", type(error).__name__, str(error)[:500]]

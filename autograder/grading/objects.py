@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from autograder.grading.decode import decode
-from autograder.grading.wire import Handle, WireError, encode
+from autograder.grading.wire import TORCH_DTYPES, Handle, WireError, encode
 
 _AS_DICT = (OrderedDict, defaultdict, Counter, types.MappingProxyType)
 _AS_LIST = (range, type({}.keys()), type({}.values()), type({}.items()))
@@ -20,11 +20,12 @@ class Objects:
     """The table of objects that the judge may refer to, until it says that the test case is over."""
 
     def __init__(self, callback):
-        self.callback, self.table, self.mutable = callback, {}, []
+        self.callback, self.table, self.mutable, self.key = callback, {}, [], bytes(8)
 
-    def forget(self) -> None:
-        """Every handle given so far loses its meaning."""
+    def begin(self, key: bytes) -> None:
+        """Every handle given so far loses its meaning; the numbers of those to come begin with `key`."""
         self.table.clear()
+        self.key = key
 
     def __getitem__(self, handle: Handle):
         if handle.number not in self.table:
@@ -35,17 +36,15 @@ class Objects:
         """The bytes of `value`; what is not plain data goes as a handle."""
         return encode(value, self._opaque)
 
-    def unpack(self, payload):
+    def unpack(self, payload, variable=None):
         """The judge's value: handles become the objects they stand for, recipes what they describe."""
         self.mutable = []
-        return decode(payload, handle=self.__getitem__, recipe=self._build)
+        return decode(payload, handle=self.__getitem__, recipe=self._build, variable=variable)
 
     def _opaque(self, item):
         kind = type(item)
-        if isinstance(item, torch.Tensor):
-            plain = item.detach().as_subclass(torch.Tensor)
-            if plain.layout is torch.strided and not plain.is_quantized and plain.device.type != "meta":
-                return plain
+        if isinstance(item, torch.Tensor) and _is_plain(item):
+            return item.detach().as_subclass(torch.Tensor).requires_grad_(item.requires_grad)
         if kind in _AS_DICT:
             return dict(item)
         if kind in _AS_LIST:
@@ -54,7 +53,7 @@ class Objects:
             return tuple(item)
         if kind is frozenset:
             return set(item)
-        number = os.urandom(16)
+        number = self.key + os.urandom(8)
         self.table[number] = item
         return Handle(number, _kind(item), str(getattr(item, "__name__", kind.__name__)))
 
@@ -76,13 +75,17 @@ class Objects:
         if kind == "device":
             return torch.device(body)
         if kind == "callback":
-            return self.callback(*body)
+            return self.callback(body)
         if kind == "mutable":
             self.mutable.append(body)
             return body
         if kind == "code":
             return _function(*body)
         raise WireError(f"an unknown recipe {kind!r}")
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.layout is torch.strided and tensor.dtype in TORCH_DTYPES and tensor.device.type != "meta"
 
 
 def _kind(item) -> str:
@@ -92,9 +95,7 @@ def _kind(item) -> str:
         return "class"
     if isinstance(item, Iterator):
         return "generator"
-    if isinstance(item, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
-        return "function"
-    return "instance"
+    return "function" if callable(item) else "instance"
 
 
 def _imported(module: str, path: str):

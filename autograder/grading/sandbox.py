@@ -1,195 +1,208 @@
 """One bubblewrap sandbox: a one-shot process tree without network, secrets or anything writable that outlives it.
 
-The command line was measured against escapes that a plain `bwrap` allows: as root everything runs as a host user of its
-own (a slot's), namespaces are named one by one so that a missing one is an error, the launch happens in an empty
-environment, and bubblewrap reads its arguments from a pipe so that no path of this machine shows in /proc.
+As root everything runs as a host user of its own (a slot's); the launch happens in an empty environment; bubblewrap
+reads its arguments from a pipe, so that no path of this machine shows in /proc. The worker inside is a fork of the
+slot's fork server where there is one, else a fresh Python.
 """
 
 import contextlib
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
 import threading
 
 from autograder.course import Limits
+from autograder.grading import mounts
+from autograder.grading.cgroup import Group
+from autograder.grading.filter import program
 from autograder.grading.runtime import Runtime
-from autograder.grading.slot import FIRST_UID, Infrastructure, Slot
-from autograder.grading.watch import children, memory
+from autograder.grading.slot import Infrastructure, Slot
+from autograder.grading.warm import ForkServer
+from autograder.grading.watch import children, full, memory, tree
 
-NAMESPACES = ("user", "pid", "net", "ipc", "uts", "cgroup")
-MEGABYTE = 1 << 20
+FAREWELL_SECONDS = 5.0  # a killed process tree is gone long before
 
 
 class Sandbox:
     """A started sandbox with the worker in it. `connection` is the judge's end of the wire; use it once, then `kill()`.
 
+    overrun: what the student is told where a limit ended it, else None
+    hits:    the names of the limits that were reached: "memory", "processes", "disk"
+    peak:    the most memory seen, in bytes
+
     Launch it from a thread that lives as long as it should: the kernel ends the sandbox with that thread.
     """
 
-    def __init__(self, runtime: Runtime, limits: Limits, slot: Slot):
-        self.limits, self.overrun, self.said = limits, None, b""
+    def __init__(self, runtime: Runtime, limits: Limits, slot: Slot, server: ForkServer | None = None):
+        if os.getuid() == 0 and not slot.uid:
+            raise Infrastructure("Student code is never run as root: lease a slot, which has a host user of its own.")
+        self.limits, self.overrun, self.said, self.peak = limits, None, b"", 0
+        self.hits: set[str] = set()
+        self.keeper: int | None = None  # pidfd of the worker's parent in the fork server
+        self.keeper_pid = 0
+        self.group: Group | None = None
         self.connection, inner = socket.socketpair()
         reading, writing = os.pipe()
         try:
-            filtering = system_call_filter()
-            arguments = "\0".join(_bubblewrap(runtime, limits, slot, filtering)).encode() + b"\0"
-            command = [*_prefix(limits, slot), "bwrap", "--args", str(reading)]
-            command += ["--", runtime.interpreter, "-s", "-B", "-m", "autograder.grading.worker", str(inner.fileno())]
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(inner.fileno(), reading, *([] if filtering is None else [filtering])),
-                env={},
-                cwd="/",
-                bufsize=0,
-                executable="/usr/bin/env",
-            )
-            os.write(writing, arguments)
-        except OSError as error:
+            payload = ["/usr/bin/cat"] if server else self._fresh(runtime, inner)
+            self.process = _bubblewrap(runtime, limits, slot, payload, [inner.fileno()] * (not server), writing)
+            self._words = reading
+            os.set_blocking(reading, False)
+            if server:
+                self._enter(server, inner, writing)
+            if slot.uid is not None:
+                self._group(slot)
+        except (OSError, EOFError, ValueError) as error:
             self.connection.close()
-            raise Infrastructure(f"The sandbox did not start: {error}.") from error
+            if hasattr(self, "process"):
+                self.end()
+                self.process.wait()
+            with contextlib.suppress(OSError):
+                self.said = os.read(reading, 4000)
+            os.close(reading)
+            raise Infrastructure(f"The sandbox did not start: {self.words() or error}.") from error
         finally:
             inner.close()
-            os.close(reading)
             os.close(writing)
         self.watch = threading.Thread(target=self._watch, daemon=True)
         self.watch.start()
 
+    @staticmethod
+    def _fresh(runtime: Runtime, inner: socket.socket) -> list[str]:
+        return [runtime.interpreter, "-s", "-B", "-m", "autograder.grading.worker", str(inner.fileno())]
+
+    def _enter(self, server: ForkServer, inner: socket.socket, words: int) -> None:
+        """Put a fork of `server` into the sandbox, which a waiting process has kept open."""
+        self.process.stdin.write(b"\n")
+        if self.process.stdout.read(1) != b"\n":  # it answers: the namespaces stand
+            raise EOFError("bubblewrap ended")
+        first = children(self.process.pid)
+        waiting = os.pidfd_open(children(first[0])[0])
+        try:
+            self.keeper_pid = server.fork(waiting, inner.fileno(), words)
+            self.keeper = os.pidfd_open(self.keeper_pid)
+        finally:
+            os.close(waiting)
+
+    def _group(self, slot: Slot) -> None:
+        name = f"sandbox-{slot.uid}-{self.process.pid}"  # student code can read it
+        self.group = Group.make(name, self.limits.memory_mb * mounts.MEGABYTE, self.limits.processes)
+
+    def _payload(self) -> list[int]:
+        """The worker: a child of its keeper in the fork server, or of bubblewrap's first process inside."""
+        parents = [self.keeper_pid] if self.keeper is not None else children(self.process.pid)
+        return [pid for parent in parents for pid in children(parent)]
+
+    def processes(self) -> list[int]:
+        """This machine's process ids of everything inside."""
+        return tree(self.process.pid, *self._payload())
+
+    def confine(self) -> None:
+        """Put the worker into the control group. The judge calls it before it sends anything of the student's."""
+        if self.group is not None:
+            for pid in self._payload():
+                self.group.add(pid)
+
     def _watch(self) -> None:
-        """Drain what the process prints (its last words are kept), stop it when it holds too much memory."""
-        pipe, ceiling = self.process.stdout, self.limits.memory_mb * MEGABYTE
+        """Drain what the process prints (its last words are kept); look at memory and disk ten times a second."""
+        ceiling = self.limits.memory_mb * mounts.MEGABYTE
         poll = select.poll()
-        poll.register(pipe, select.POLLIN | select.POLLHUP)
+        poll.register(self._words, select.POLLIN | select.POLLHUP)
+        if self.keeper is not None:
+            poll.register(self.keeper, select.POLLIN)
         while True:
-            if poll.poll(100):
-                part = os.read(pipe.fileno(), 65536)
+            ready = dict(poll.poll(100))
+            if self._words in ready:
+                part = os.read(self._words, 65536)
+                self.said = (self.said + part)[-4000:]
                 if not part:
                     break
-                self.said = (self.said + part)[-4000:]
-            if memory(self.process.pid) > ceiling:
-                self.overrun = f"the code used more than {self.limits.memory_mb} MB of memory"
+            elif self.keeper in ready:  # the worker is gone: so is all else
+                poll.unregister(self.keeper)
                 self.end()
-        pipe.close()
+            inside = self._payload()
+            held = memory(self.process.pid, *inside, ceiling=ceiling)
+            self.peak = max(self.peak, held)
+            if held > ceiling:
+                self.hits.add("memory")
+                self.end()
+            lacking = full(inside[0], mounts.WRITABLE) if inside else None
+            if lacking:
+                self.hits.add("disk")
+            if lacking == "files":
+                self.overrun = "the code wrote more files than it may"
+                self.end()
+        os.close(self._words)
 
     def end(self) -> None:
-        """SIGKILL to bubblewrap and to the first process of the namespace: the kernel ends all others with it."""
-        for pid in (*children(self.process.pid), self.process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """SIGKILL to the first process of the namespace: the kernel ends all others with it, bubblewrap ends itself."""
+        self._count()
+        if self.process.poll() is None:
+            for pid in children(self.process.pid) or [self.process.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _count(self) -> None:
+        """Take note of the limits that the kernel enforced."""
+        if self.group is not None:
+            self.hits |= self.group.hits()
+        if "memory" in self.hits:
+            self.overrun = f"the code used more than {self.limits.memory_mb} MB of memory"
 
     def kill(self) -> None:
-        """End the sandbox and everything in it. Safe to call twice."""
-        if self.process.poll() is None:
-            self.end()
-        self.process.wait()
+        """End the sandbox and everything in it, and wait until it is gone. Safe to call twice."""
+        self.end()
+        try:
+            self.process.wait(FAREWELL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.connection.close()  # first: what was sent over it may hold the pipe that the watch reads
         self.watch.join()
-        self.connection.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        if self.keeper is not None:
+            select.select([self.keeper], [], [], FAREWELL_SECONDS)
+            os.close(self.keeper)
+            self.keeper = None
+        if self.group is not None:
+            self._count()
+            self.group.remove()
+            self.group = None
 
     def words(self) -> str:
         """The last that the process printed: for the instructor's log, never for a student."""
         return self.said.decode("utf-8", "replace").strip()
 
 
-def missing() -> str | None:
-    """Why sandboxes cannot run on this machine, in one sentence, or None if they can."""
-    if not shutil.which("bwrap"):
-        return (
-            "bubblewrap is not installed: install it (apt install bubblewrap), or grade on a Linux machine that has it."
+def _bubblewrap(runtime, limits, slot, payload: list[str], passed: list[int], words: int) -> subprocess.Popen:
+    """Start bubblewrap; its arguments and the system-call filter travel through pipes, nothing else is inherited."""
+    filtering = program()  # also for the process that only waits: the worker could write into its memory
+    reading, writing = os.pipe()
+    filters = os.pipe() if filtering else ()
+    try:
+        arguments = mounts.sandbox(runtime, limits, slot, filters[0] if filters else None)
+        command = [*mounts.prefix(limits, slot), "bwrap", "--args", str(reading), "--", *payload]
+        piped = payload == ["/usr/bin/cat"]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else words,
+            stderr=words,
+            pass_fds=(reading, *passed, *filters[:1]),
+            env={},
+            cwd="/",
+            bufsize=0,
+            executable="/usr/bin/env",
         )
-    tools = ["prlimit"] + (["setpriv"] if os.getuid() == 0 else [])
-    for tool in tools:
-        if not shutil.which(tool):
-            return f"{tool} is not installed: install util-linux."
-    slot = Slot(FIRST_UID + 999 if os.getuid() == 0 else None)
-    trial = [
-        *_prefix(Limits(), slot),
-        "bwrap",
-        *_isolation(),
-        "--ro-bind",
-        "/usr",
-        "/usr",
-        *_links(),
-        "--",
-        "/usr/bin/true",
-    ]
-    result = subprocess.run(trial, capture_output=True, text=True, executable="/usr/bin/env", env={}, check=False)
-    if result.returncode != 0:
-        said = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        return f"bubblewrap cannot build a sandbox here ({said}): allow unprivileged user namespaces on this machine."
-    return None
-
-
-def _prefix(limits: Limits, slot: Slot) -> list[str]:
-    """`env -i setpriv … prlimit …`: an empty environment, another user, and limits, before bubblewrap starts."""
-    path = f"PATH={os.environ.get('PATH', '/usr/bin:/bin')}"
-    command = ["env", "-i", path]
-    ceilings = ["--core=0:0", f"--nofile={limits.open_files}", "--memlock=65536", "--msgqueue=0", "--sigpending=256"]
-    ceilings += [f"--fsize={limits.file_mb * MEGABYTE}"]
-    if slot.uid is not None:
-        uid = str(slot.uid)
-        command += ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--inh-caps=-all", "--no-new-privs"]
-        ceilings += [f"--nproc={limits.processes}"]  # counts per host user: meaningless unless the slot has its own
-    return [*command, "prlimit", *ceilings]
-
-
-def _isolation() -> list[str]:
-    command = [f"--unshare-{name}" for name in NAMESPACES]
-    command += ["--disable-userns", "--assert-userns-disabled", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"]
-    return [*command, "--hostname", "sandbox", "--die-with-parent", "--new-session", "--clearenv"]
-
-
-def _links() -> list[str]:
-    """/lib, /lib64 and /bin as this system has them: links into /usr, or folders."""
-    found = []
-    for name in ("/lib", "/lib64", "/bin"):
-        if os.path.islink(name):
-            found += ["--symlink", os.readlink(name), name]
-        elif os.path.isdir(name):
-            found += ["--ro-bind", name, name]
-    return found
-
-
-def _bubblewrap(runtime: Runtime, limits: Limits, slot: Slot, filtering: int | None) -> list[str]:
-    command = _isolation()
-    for folder in ("/usr/lib", "/usr/lib64", "/usr/bin"):
-        if os.path.isdir(folder):
-            command += ["--ro-bind", folder, folder]
-    command += _links()
-    for source, place in runtime.binds:
-        command += ["--ro-bind", str(source), place]
-    command += ["--proc", "/proc", "--dev", "/dev"]
-    if slot.gpu is not None:
-        for device in (f"/dev/nvidia{slot.gpu}", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"):
-            if os.path.exists(device):
-                command += ["--dev-bind", device, device]
-    for folder in ("/dev/shm", "/tmp", "/home/student", "/work"):
-        command += ["--size", str(limits.file_mb * MEGABYTE), "--tmpfs", folder]
-    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work"]
-    for name, value in _environment(runtime, slot).items():
-        command += ["--setenv", name, value]
-    return command if filtering is None else [*command, "--seccomp", str(filtering)]
-
-
-def system_call_filter() -> int | None:
-    """The descriptor of a compiled seccomp program, or None where none is installed."""
-    return None
-
-
-def _environment(runtime: Runtime, slot: Slot) -> dict[str, str]:
-    threads = str(slot.threads)
-    found = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": "/home/student",
-        "USER": "student",
-        "LOGNAME": "student",
-        "TMPDIR": "/tmp",
-    }
-    found |= {"LANG": "C.UTF-8", "MPLBACKEND": "Agg", "KSHOT_GRADING": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    found |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    found |= {"AUTOGRADER_DEVICE": "cpu" if slot.gpu is None else "cuda"}
-    return found | runtime.environment
+        os.write(writing, "\0".join(arguments).encode() + b"\0")
+        if filters:
+            os.write(filters[1], filtering)
+        return process
+    finally:
+        for descriptor in (reading, writing, *filters):
+            os.close(descriptor)

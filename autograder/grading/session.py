@@ -4,22 +4,23 @@ import time
 from dataclasses import dataclass, field
 
 from autograder.course import Limits
+from autograder.grading.case import GRACE_SECONDS, Case, Stopped
 from autograder.grading.line import Line
-from autograder.grading.proxies import PROXIES, Inexpressible, Outward, Proxy, student_exception, update
+from autograder.grading.proxies import Inexpressible, Proxy
 from autograder.grading.sandbox import Sandbox
 from autograder.grading.slot import Infrastructure
-from autograder.grading.wire import Handle, WireError, encode
+from autograder.grading.wire import Handle, WireError
 
 START_SECONDS = 120.0
-GRACE_SECONDS = 2.0  # code past its time is first interrupted inside; this much later the sandbox is killed
-RESTARTS = 3
-
-
-class Stopped(BaseException):
-    """The student's code was stopped: the message says why, in words for the student.
-
-    Not an Exception: a test's `except Exception` must not turn a dead sandbox into a pass.
-    """
+RESTARTS = 8  # sandboxes beyond the first that the cells of one notebook may use up
+ENDED = "ended the Python process"
+AND_THE_REST = "(the cells after it could not be run either)"
+REOPENINGS = 20  # sandboxes beyond the first that the test cases of one submission may use up
+SIGNS = {  # how a limit of the sandbox shows in the student's code: exception types, parts of messages
+    "memory": ("MemoryError", "can't allocate memory"),
+    "processes": ("Resource temporarily unavailable", "can't start new thread"),
+    "disk": ("No space left on device", "File too large"),
+}
 
 
 @dataclass
@@ -39,68 +40,101 @@ class Session:
         self.start, self.files, self.cells, self.seed, self.limits = start, files, cells, seed, limits
         self.patience = limits.submission_seconds  # what is left of it: only waiting for the sandbox counts
         self.sandbox: Sandbox | None = None
-        self.ran, self.starts, self.case, self.question, self.asked = Ran(), 0, 0, "", False
-        self.left: dict[str, float] = {}
-        self.callbacks: list = []
+        self.ran, self.starts, self.reopened = Ran(), 0, 0
+        self.case: Case | None = None
+        self.left: dict[str, float] = {}  # seconds, by question
+        self.late = ("", "")  # what to say, and which limit to name, when the answer that is awaited comes too late
         self.log: list[str] = []
+        self.last = len(cells)  # the number of the last cell that is run
+        # Of the patience, for the tests; a cell that resists its end takes the grace from it.
+        self.reserve = min(limits.question_seconds, limits.submission_seconds / 3) + GRACE_SECONDS
+        self.limits_hit: list[str] = []  # names of the limits that were reached, in that order
 
     def close(self) -> None:
-        """End the sandbox."""
+        """End the sandbox, and note which of its limits were reached."""
         if self.sandbox is not None:
             self.sandbox.kill()
+            self._note_limits()
             self.sandbox = None
 
     # The notebook
 
     def run(self) -> Ran:
-        """Run the notebook, on a fresh sandbox without the cell at fault whenever a cell ends the process."""
-        while True:
+        """Run the notebook, on a fresh sandbox without the cell at fault whenever a cell ends the process.
+
+        Where that happens too often, or the notebook's share of the time is over, only the cells before are run again.
+        """
+        for attempt in range(RESTARTS + 1):
+            last = attempt == RESTARTS or self.patience <= self.reserve
             self._open()
-            cell, reason = self._run_once()
+            cell, reason = self._run_once(self.patience / 2 if last else self.patience - self.reserve)
             if reason is None:
+                self._note_limits()
+                self.reserve = 0.0
                 return self.ran
-            words = self.sandbox.words()
+            sandbox = self.sandbox
             self.close()
+            if reason == ENDED:  # why, the sandbox may know only once it is gone
+                reason = (sandbox.overrun or ENDED).removeprefix("the code ")
+            words = sandbox.words()
             self.log.append(f"cell {cell}: {reason}. {words}".strip())
             if cell == 0:
                 raise Infrastructure(f"The sandbox ended before the first cell: {words or reason}.")
+            if last or self.patience <= 0:
+                break
             self.ran.skipped[cell] = reason
-            if self.patience <= 0:
-                raise Stopped(f"The notebook ran longer than {self.limits.submission_seconds:g} s.")
-            if self.starts > RESTARTS:
-                what = f"the cell that begins {self.begins(cell)} {reason}"
-                raise Stopped(f"The notebook could not be run to its end: {what}.")
+            if attempt == RESTARTS - 1 or self.patience <= self.reserve:
+                self.ran.skipped[cell] = f"{reason} {AND_THE_REST}"
+                self.last = cell - 1
+        raise Stopped(f"The notebook could not be run to its end: the cell that begins {self.begins(cell)} {reason}.")
 
-    def _run_once(self) -> tuple[int, str | None]:
-        settings = {
-            "seed": self.seed,
-            "cell_seconds": self.limits.cell_seconds,
-            "printed": self.limits.output_kb * 1024,
-        }
-        cell, began = 0, time.monotonic()
-        until = began + START_SECONDS
+    def _run_once(self, seconds: float) -> tuple[int, str | None]:
+        """Run the cells within `seconds` in all: (the cell at fault, what it did), or (the last cell, None)."""
+        each, cell, began = self.limits.cell_seconds, 0, time.monotonic()
+        settings = {"seed": self.seed, "seconds": seconds, "cell_seconds": each}
+        settings["printed"] = self.limits.output_kb * 1024
+        left = spare = START_SECONDS
         try:
-            self.line.send(["notebook", self.files, self.cells, list(self.ran.skipped), settings], until)
+            cells, skipped = self.cells[: self.last], list(self.ran.skipped)
+            self.line.send(["notebook", self.files, cells, skipped, settings], began + left)
             while True:
-                longest = min(self.limits.cell_seconds + GRACE_SECONDS, self.patience - (time.monotonic() - began))
-                until = time.monotonic() + longest
-                match self.line.read(until):
-                    case ["cell", int(number)] if cell < number <= len(self.cells):
-                        cell = number
-                    case ["done", list(errors), str(printed)]:
-                        self.ran.errors = [e for e in errors if _is_error(e)]
-                        self.ran.printed = printed
+                match self.line.read(time.monotonic() + left + GRACE_SECONDS):
+                    case ["cell", int(number)] if cell < number <= self.last:
+                        cell, spare = number, seconds - (time.monotonic() - began)
+                        left = max(0.0, min(each, spare))
+                    case ["done", list(errors), str(printed), bool(cut), int(unreached)]:
+                        self._finish(errors, printed, cut, unreached, seconds)
                         return cell, None
                     case _:
                         return max(cell, 1), "sent something that is no answer"
         except TimeoutError:
-            return cell, f"did not end within {self.limits.cell_seconds:g} s"
+            self.reached("submission time" if spare < each else "cell time")
+            return cell, self._over(seconds) if spare < each else f"did not end within {each:g} s"
         except WireError:
             return max(cell, 1), "sent something that is no data"
         except (EOFError, OSError):
-            return cell, self._cause("ended the Python process")
+            return cell, ENDED
         finally:
             self.patience -= time.monotonic() - began
+
+    def _finish(self, errors: list, printed: str, cut: bool, unreached: int, seconds: float) -> None:
+        """Keep what the sandbox says of its run, as far as it makes sense: the student's code may have said it."""
+        numbers = range(1, len(self.cells) + 1)
+        self.ran.errors = [
+            [number, kind[:60], text[:300]]
+            for number, kind, text in (error for error in errors if _is_error(error))
+            if number in numbers and number != unreached
+        ]
+        self.ran.printed = printed[: self.limits.output_kb * 1024 + 100]
+        for _, kind, text in self.ran.errors:
+            self.reached("cell time" if kind == "OutOfTime" else limit_named_by(kind, text))
+        self.reached("output" if cut else None)
+        if unreached in numbers:
+            self.reached("submission time")
+            self.ran.skipped[unreached] = f"{self._over(seconds)} {AND_THE_REST}"
+
+    def _over(self, seconds: float) -> str:
+        return f"was at work when the {seconds:.3g} s for the whole notebook were over"
 
     def begins(self, cell: int) -> str:
         """How the cell of that number begins, to name it: students see no numbers of cells that they did not run."""
@@ -119,143 +153,107 @@ class Session:
             raise Infrastructure(f"The sandbox did not start: {words[-500:] or type(error).__name__}.") from error
         if ready[:1] != ["ready"]:
             raise Infrastructure("The sandbox did not start: it did not announce itself.")
+        self.sandbox.confine()
 
-    def _cause(self, otherwise: str) -> str:
-        return self.sandbox.overrun or otherwise
-
-    # A test case
+    # The test cases
 
     def begin(self, question: str) -> None:
         """A test case of `question` starts: its handles are its own, its time is what the question has left."""
-        self.case += 1
-        self.question, self.callbacks, self.asked = question, [], False
+        self.case = Case(self, question)
         self.left.setdefault(question, self.limits.question_seconds)
 
     def end(self) -> None:
         """The test case is over: its proxies are worth nothing from now on."""
-        self.case += 1
-        self.callbacks = []
-        if self.sandbox is not None and self.asked:
-            try:
-                until = time.monotonic() + GRACE_SECONDS
-                self.line.send(["forget"], until)
-                self.line.read(until)
-            except (OSError, EOFError, WireError):  # the verdict stands; the next case gets a fresh sandbox
-                self.close()
+        self.case = None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the student's code was stopped in this test case, whatever the test made of it; or None."""
+        return self.case.stopped if self.case else None
 
     def get(self, name: str, default=None):
         """The student's `name`: plain data, or a proxy. This is all that Otter's test cases ask of an environment."""
-        status, *values = self._exchange(["name", self.question, name])
-        return values[0] if status == "value" else default
-
-    def call(self, target, args: tuple, kwargs: dict):
-        """Call a proxy, or a probe's function (a Recipe); mutable arguments are updated in place."""
-        outward = Outward(self)
-        reply = self._exchange(["call", target, args, kwargs], outward)
-        if len(reply) != 3 or type(reply[2]) is not list or len(reply[2]) != len(outward.mutable):
-            self._protest()
-        for mine, theirs in zip(outward.mutable, reply[2]):
-            update(mine, theirs)
-        return reply[1]
+        return self._current().get(name, default)
 
     def probe(self, function, args: tuple, kwargs: dict):
         """Run the test author's `function` inside, in the student's process."""
-        return self.call(Outward(self).code(function), args, kwargs)
+        return self._current().probe(function, args, kwargs)
 
-    def ask(self, operation: str, proxy: Proxy, *arguments):
-        """Read something of a proxy: `attribute`, `item`, `iterate` or `next`."""
-        reply = self._exchange([operation, proxy, *arguments])
-        if reply[0] == "stop" and operation == "next":
-            raise StopIteration
-        if reply[0] != "value":
-            self._protest()
-        return reply[1]
+    def _current(self) -> Case:
+        if self.case is None:
+            raise Inexpressible("The student's code can be asked only while a test case runs.")
+        return self.case
 
-    def shared(self, source: str, question: str) -> list:
-        """[passed, message] of each case of a test file that must run beside the student's code."""
-        return self._exchange(["shared", source, question])[1]
+    def _adopt(self, handle: Handle) -> Proxy:
+        if self.case is None:
+            raise WireError("a handle outside a test case")
+        return self.case.adopt(handle)
 
-    def register(self, function) -> list:
-        """A number and a name under which the student's code may call `function` during this test case."""
-        self.callbacks.append(function)
-        return [len(self.callbacks) - 1, getattr(function, "__name__", type(function).__name__)]
-
-    def handle_of(self, proxy: Proxy) -> Handle:
-        """The handle of a proxy of this test case."""
-        session, handle, case = object.__getattribute__(proxy, "_remote")
-        if session is not self or case != self.case:
-            raise Inexpressible(f"{proxy!r} belongs to another test case: ask for it anew in each.")
-        return handle
-
-    # The wire
-
-    def _exchange(self, request: list, outward: Outward | None = None) -> list:
-        """One question and its answer. Raises what the student's code raised, or Stopped."""
-        outward = outward or Outward(self)
-        timed, self.asked = request[0] != "name", True
+    def ready(self, question: str) -> float:
+        """See to it that there is a sandbox to ask; until when (monotonic), as the question's time goes."""
         if self.sandbox is None:
             self._reopen()
-        left = self.left.get(self.question, self.limits.question_seconds)
-        left = min(left, self.patience)
+        left = min(self.left[question], self.patience)
+        self.late = f"Your code took longer than {self.limits.question_seconds:g} s in this question.", "question time"
+        if self.patience <= self.left[question]:
+            sentence = f"Your notebook and its tests took longer than {self.limits.submission_seconds:g} s."
+            self.late = sentence, "submission time"
         if left <= 0:
-            raise Stopped(self._too_long())
-        try:
-            payload = encode([*request, float(left)] if timed else request, outward)
-        except WireError as error:
-            raise Inexpressible(str(error)) from None
-        started = time.monotonic()
-        until = started + left + GRACE_SECONDS
-        try:
-            self.line.send_payload(payload, until)
-            reply = self.line.answer(until, self.callbacks, Outward(self))
-        except TimeoutError:
-            self._give_up(self._too_long())
-        except (WireError, RecursionError) as error:
-            self._give_up(f"Your code's answer cannot be read: {error}.")
-        except (EOFError, OSError):
-            self._give_up(
-                f"Your code was stopped: it {self._cause('ended the Python process').removeprefix('the code ')}."
-            )
-        finally:
-            self.patience -= time.monotonic() - started
-            if self.question in self.left:
-                self.left[self.question] -= time.monotonic() - started
-        match reply:
-            case ["value", _, *_] | ["missing"] | ["stop"]:
-                return reply
-            case ["late"]:
-                self.left[self.question] = 0.0
-                raise Stopped(self._too_long())
-            case ["raised", str(kind), str(name), str(text)]:
-                raise student_exception(kind, name, text)
-        self._protest()
+            self.case.stop(*self.late)
+        return time.monotonic() + left
 
-    def _adopt(self, handle: Handle):
-        return PROXIES.get(handle.kind, Proxy)(self, handle, self.case)
+    def spend(self, question: str, seconds: float) -> None:
+        """Take what an answer took from the time that is left."""
+        self.patience -= seconds
+        self.left[question] -= seconds
 
-    def _protest(self):
-        self._give_up("Your code's answer cannot be read: it is not a reply.")
+    def give_up(self, sentence: str | None = None, limit: str | None = None, detail: str = ""):
+        """Throw the sandbox away and stop the case; without a sentence, for the reason that the sandbox gives then.
 
-    def _give_up(self, sentence: str):
-        self.log.append(f"{self.question}: {sentence} {self.sandbox.words()}".strip())
+        `detail` is for the log: the student's code may have written it.
+        """
+        if self.sandbox is None:  # given up before, and the test went on
+            raise Stopped(self.case.stopped)
+        sandbox = self.sandbox
         self.close()
-        raise Stopped(sentence)
+        sentence = sentence or f"Your code was stopped: it {(sandbox.overrun or ENDED).removeprefix('the code ')}."
+        self.log.append(f"{self.case.question}: {sentence} {detail} {sandbox.words()}".strip())
+        self.case.stop(sentence, limit)
+
+    def felt(self, kind: str, text: str) -> None:
+        """Note the limit that an exception of the student's code speaks of, if it does."""
+        self.reached(limit_named_by(kind, text))
+
+    def _note_limits(self) -> None:
+        for limit in sorted(self.sandbox.hits):
+            self.reached(limit)
+
+    def reached(self, limit: str | None) -> None:
+        """Note that a limit was reached, by its name."""
+        if limit and limit not in self.limits_hit:
+            self.limits_hit.append(limit)
 
     def _reopen(self) -> None:
         """A fresh sandbox with the notebook run again, after a test case ended the last one."""
-        if self.starts > RESTARTS or self.patience <= 0:
-            raise Stopped("Your code was stopped too often; this test was not run.")
+        self.reopened += 1
+        if self.reopened > REOPENINGS:
+            self.case.stop("Your code was stopped too often; this test was not run.")
         kept = self.ran
         self.ran = Ran(skipped=dict(kept.skipped))
         try:
             self.run()
+        except Stopped as stop:
+            self.case.stop(str(stop))
         finally:
             self.ran = kept
 
-    def _too_long(self) -> str:
-        if self.patience <= 0:
-            return f"Your notebook and its tests took longer than {self.limits.submission_seconds:g} s."
-        return f"Your code took longer than {self.limits.question_seconds:g} s in this question."
+
+def limit_named_by(kind: str, text: str) -> str | None:
+    """The limit of the sandbox that an exception of the student's code speaks of, if it does."""
+    for limit, signs in SIGNS.items():
+        if kind in signs or any(sign in text for sign in signs):
+            return limit
+    return None
 
 
 def _is_error(error) -> bool:

@@ -6,31 +6,29 @@ They run in the student's own process: contained, but neither secret nor beyond 
 import contextlib
 import doctest
 import inspect
-import io
 import sys
 import types
 from textwrap import dedent
 
-from autograder.grading.cells import OutOfTime, time_limit
+from autograder.grading.cells import OutOfTime
+from autograder.grading.shell import Printed
+
+SHOWN = 1000  # characters of what a failing doctest printed
 
 
-def run_question(source: str, question: str, namespace, seconds: float) -> list:
-    """[passed, message] of each test case of one test file, in the file's order."""
+def run_case(source: str, number: int, student: dict) -> list:
+    """[passed, message] of the test case of that number in a test file, from 0. OutOfTime passes through."""
     _install_test_files()
-    space = {}
-    exec(compile(source, "<test>", "exec"), space)
-    student = namespace(question)
-    results = []
-    for case in _cases(space):
-        try:
-            with time_limit(seconds), contextlib.redirect_stdout(io.StringIO()):
-                message = case(student)
-        except (Exception, SystemExit) as error:
-            message = f"{type(error).__name__}: {str(error)[:500]}"
-        except OutOfTime:
-            message = "It ran out of time."
-        results.append([message is None, message or ""])
-    return results
+    try:
+        space = {}
+        exec(compile(source, "<test>", "exec"), space)
+        with contextlib.redirect_stdout(Printed(0)), contextlib.redirect_stderr(Printed(0)):
+            message = _cases(space)[number](student)
+    except OutOfTime:
+        raise
+    except BaseException as error:
+        message = f"{type(error).__name__}: {str(error)[:500]}"
+    return [message is None, message or ""]
 
 
 def _cases(space: dict) -> list:
@@ -43,12 +41,21 @@ def _cases(space: dict) -> list:
 def _doctest(source: str):
     def run(student: dict) -> str | None:
         examples = [part for part in doctest.DocTestParser().parse(source) if isinstance(part, doctest.Example)]
-        out = io.StringIO()
-        runner = doctest.DocTestRunner(verbose=False)
+        out = Printed(SHOWN)
+        runner = _Runner(verbose=False)
         runner.run(doctest.DocTest(examples, student, "test", None, None, source), out=out.write, clear_globs=False)
-        return None if runner.failures == 0 else out.getvalue()[:1000]
+        return None if runner.failures == 0 else str(out)
 
     return run
+
+
+class _Runner(doctest.DocTestRunner):
+    """Otter's rules, but a case whose time is up ends there."""
+
+    def report_unexpected_exception(self, out, test, example, exc_info):
+        if exc_info[0] is OutOfTime:
+            raise exc_info[1]
+        super().report_unexpected_exception(out, test, example, exc_info)
 
 
 def _function(function):

@@ -16,18 +16,22 @@ class Infrastructure(RuntimeError):
 
 @dataclass
 class Slot:
-    """A share of the machine that grades one submission at a time: its host user (as root), threads and GPU."""
+    """A share of the machine that grades one submission at a time.
+
+    uid: its host user (as root), threads: of the CPU, gpu: its GPU's minor number, or a MIG partition's UUID
+    """
 
     uid: int | None = None
     threads: int = 1
-    gpu: int | None = None
+    gpu: int | str | None = None
+    cores: tuple[int, ...] = ()  # the only ones it may run on; () for all
     lock: object = field(default=None, repr=False)
 
     @classmethod
-    def lease(cls, threads: int = 1, gpu: int | None = None) -> "Slot":
+    def lease(cls, threads: int = 1, gpu: int | str | None = None, cores: tuple[int, ...] = ()) -> "Slot":
         """A slot whose host user no other slot of this machine uses, also not another grader's."""
         if os.getuid() != 0:
-            return cls(None, threads, gpu)
+            return cls(None, threads, gpu, cores)
         LOCKS.mkdir(mode=0o700, exist_ok=True)
         for number in range(MOST_SLOTS):
             lock = open(LOCKS / str(number), "w")  # noqa: SIM115 (held for as long as the slot lives)
@@ -36,10 +40,18 @@ class Slot:
             except OSError:
                 lock.close()
                 continue
-            return cls(FIRST_UID + number, threads, gpu, lock)
+            return cls(FIRST_UID + number, threads, gpu, cores, lock)
         raise Infrastructure("All slots are in use on this machine: wait for other graders to finish.")
 
     def release(self) -> None:
         """Let another slot use this one's host user."""
         if self.lock is not None:
             self.lock.close()
+
+
+def share_of_cores(number: int, slots: int) -> tuple[int, ...]:
+    """The cores of slot `number` of so many: a slot whose code spins on all of its own slows no other down."""
+    cores = sorted(os.sched_getaffinity(0))
+    if slots >= len(cores):
+        return (cores[number % len(cores)],)
+    return tuple(cores[number * len(cores) // slots : (number + 1) * len(cores) // slots])

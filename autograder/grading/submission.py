@@ -1,13 +1,24 @@
-"""Finds the submissions in a folder: whose each is, which of a student's counts, under which name its result goes."""
+"""Finds the submissions in a folder: whose each is, which of a student's counts, under which name its result goes.
+
+A file of a kind that cannot be graded (a PDF, a RAR archive) is a submission where its student handed in nothing else:
+it gets a result that says what to hand in. Beside a notebook it is left alone.
+"""
 
 import hashlib
+import itertools
+import os
 import re
-import zipfile
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from autograder.grading.archive import peek
+
 SUFFIXES = (".zip", ".ipynb", ".py")
+# handed in by mistake; not .csv, .md, .yml and the like: an instructor's lists lie beside submissions
+MISTAKEN = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".html", ".htm", ".pdf", ".docx", ".json")
+MISTAKEN += (".gdoc", ".url", ".webloc", ".lnk", ".mhtml", ".ipynb.txt")
+MOST_ENTRIES = 10_000  # of one student's folder that are looked at
 STAMP = re.compile(r"[-_ ]?(\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d(?:_\d{1,6})?)")
 CANVAS = re.compile(r"^(?P<name>[^_]+)(?:_LATE)?_(?P<user>\d+)_(?P<file>\d+)_")
 MOODLE = re.compile(r"^(?P<name>.+)_(?P<id>\d+)_assignsubmission_file_?$")
@@ -40,20 +51,23 @@ def find_submissions(folder: Path, assignment: str) -> list[Submission]:
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith((".", "__MACOSX")):
             continue
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             inside = [path for path in sorted(entry.iterdir()) if _is_submission(path)]
             archives = [path for path in inside if path.suffix.lower() == ".zip"]
-            if len(archives) > 1 or (len(archives) == 1 and len(inside) > 1):
-                found += [(path, _student_of_folder(entry.name)) for path in inside]
-            elif inside or any(entry.rglob("*.ipynb")):
-                found.append((archives[0] if archives else entry, _student_of_folder(entry.name)))
-            else:
-                found.append((entry, _student_of_folder(entry.name)))
-        elif _is_submission(entry):
+            alone = len(archives) == 1 and len(inside) == 1
+            each = archives if alone else inside if archives else [entry]
+            found += [(path, _student_of_folder(entry.name)) for path in each]
+        elif _is_submission(entry) or _is_mistaken(entry) or (entry.is_symlink() and entry.is_dir()):
             found.append((entry, _student_of_file(entry, assignment)))
+    serious = {student for path, student in found if not _is_mistaken(path)}
+    found = [(path, student) for path, student in found if student not in serious or not _is_mistaken(path)]
     if not found:
         raise ValueError(f"{folder} holds no submissions (.zip, .ipynb, .py, or folders with them).")
     return _ordered(_named(found, folder))
+
+
+def _is_mistaken(path: Path) -> bool:
+    return path.name.lower().endswith(MISTAKEN) and not path.is_dir()
 
 
 def _is_submission(path: Path) -> bool:
@@ -118,16 +132,28 @@ def _ordered(submissions: list[Submission]) -> list[Submission]:
     return marked
 
 
+def _inside(path: Path):
+    """The files of a folder, or the file itself: no links, and of a huge folder only the first."""
+    if path.is_symlink() or not path.is_dir():
+        return [path]
+    walk = os.walk(path, followlinks=False)
+    found = (Path(folder) / name for folder, _, names in walk for name in names)
+    return sorted(itertools.islice(found, MOST_ENTRIES))
+
+
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    for part in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    for part in _inside(path):
+        name = str(part.relative_to(path)) if part != path else part.name if part.is_symlink() else ""
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" if name else b"")
         if part.is_symlink() or not part.is_file():
             continue
-        if path.is_dir():
-            digest.update(str(part.relative_to(path)).encode("utf-8", "surrogateescape") + b"\0")
-        with open(part, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        try:
+            with open(part, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError:  # its result will say that it cannot be read
+            digest.update(b"unreadable")
     return digest.hexdigest()
 
 
@@ -136,16 +162,10 @@ def _time(path: Path) -> tuple:
     stamp = STAMP.search(path.name) or STAMP.search(_export_name(path))
     if stamp:
         return (stamp[1],)
-    moment = max(
-        (part.stat().st_mtime for part in [path, *path.rglob("*")]) if path.is_dir() else [path.lstat().st_mtime]
-    )
+    moment = max(part.lstat().st_mtime for part in [path, *_inside(path)])
     return (datetime.fromtimestamp(moment).strftime("%Y_%m_%dT%H_%M_%S_%f"),)
 
 
 def _export_name(path: Path) -> str:
     """The name that Otter gave an export zip, which it repeats inside."""
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("__zip_filename__") as stream:
-            return stream.read(300).decode("utf-8", "replace")
-    except Exception:
-        return ""
+    return peek(path, "__zip_filename__", 300).decode("utf-8", "replace") if path.suffix.lower() == ".zip" else ""

@@ -1,6 +1,9 @@
-"""The table that `autograder grade` ends with."""
+"""The results of a batch in one look: the table that `autograder grade` ends with, and the same as CSV."""
 
-from autograder.grading.results import printable
+import csv
+import io
+
+FORMULA = tuple("=+-@＝＋－＠")  # the wide forms too: some spreadsheets take them
 
 
 def table(results: list[dict], superseded: set[str] = frozenset()) -> str:
@@ -33,3 +36,28 @@ def table(results: list[dict], superseded: set[str] = frozenset()) -> str:
 def _short(text: str, width: int) -> str:
     text = printable(text)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def summary(results: list[dict], superseded: set[str] = frozenset()) -> str:
+    """The CSV text: student, score, possible, a column a question, status, reason."""
+    counted = [result for result in results if result["submission"] not in superseded]
+    names = list(dict.fromkeys(question["name"] for result in counted for question in result["questions"]))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["student", "score", "possible", *map(cell, names), "status", "reason"])
+    for result in sorted(counted, key=lambda result: result["student"]):
+        scores = {question["name"]: question["score"] for question in result["questions"]}
+        row = [cell(result["student"]), result["score"], result["possible"], *(scores.get(name, 0.0) for name in names)]
+        writer.writerow([*row, result["status"], cell(result["reason"] or "")])
+    return out.getvalue()
+
+
+def cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    text = printable(text)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+
+
+def printable(text: str) -> str:
+    """Text without line breaks and control characters: no terminal acts on it."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

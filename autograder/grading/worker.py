@@ -5,19 +5,26 @@ Nothing here is trusted by the judge and nothing here is secret: the student's c
 
 import builtins
 import contextlib
+import functools
 import os
+import random
 import socket
 import sys
+import time
 
 import matplotlib.pyplot
+import numpy as np
 import torch
 
 from autograder.grading import shared
-from autograder.grading.cells import Notebook, OutOfTime, Printed, time_limit, write_files
+from autograder.grading.cells import Notebook, OutOfTime, time_limit, write_files
+from autograder.grading.decode import severed, variables
 from autograder.grading.frames import read_frame, write_frame
 from autograder.grading.objects import Objects
+from autograder.grading.shell import Printed
+from autograder.grading.wire import EXCEPTIONS, NESTED
 
-CALLBACK_DEPTH = 8
+NO_GRADIENT = RuntimeError("no gradient goes through a function of the test's, which runs elsewhere: use it in a probe")
 
 
 class Worker:
@@ -33,11 +40,18 @@ class Worker:
         while True:
             payload = read_frame(self.connection)
             try:
-                operation, *arguments = self.objects.unpack(payload)
-                reply = getattr(self, f"do_{operation}")(*arguments)
+                request = self.objects.unpack(payload)
             except Exception as error:
-                reply = _raised(error)
-            self._send(reply)
+                self._send(_raised(error))
+            else:
+                self._answer(*request)
+
+    def _answer(self, operation: str, *arguments) -> None:
+        try:
+            reply = getattr(self, f"do_{operation}")(*arguments)
+        except Exception as error:
+            reply = _raised(error)
+        self._send(reply)
 
     def _send(self, reply: list) -> None:
         try:
@@ -47,18 +61,33 @@ class Worker:
         write_frame(self.connection, payload)
 
     def do_notebook(self, files: dict, cells: list, skip: list, settings: dict) -> list:
-        """Run the cells: each is [source, questions checked after it]. A `cell` frame announces each."""
-        write_files(files)
-        torch.manual_seed(settings["seed"])
-        printed = sys.stdout = sys.stderr = Printed(settings["printed"])
-        for number, (source, questions) in enumerate(cells, start=1):
-            if number not in skip:
-                self._send(["cell", number])
-                self.notebook.run(number, source, questions, settings["cell_seconds"])
-        sys.stdout = sys.stderr = Printed(0)
-        return ["done", self.notebook.errors[:50], str(printed)]
+        """Run the cells: each is [source, questions checked after it, what runs before it]. A frame announces each.
 
-    def do_name(self, question: str, name: str) -> list:
+        Answers `done`, the errors, what was printed, whether some of it was left out, and the cell at which the time
+        for the whole notebook was over (0 if it was not).
+        """
+        printed = sys.stdout = sys.stderr = Printed(settings["printed"])
+        write_files(files)
+        _seed(settings["seed"])
+        until, each, unreached = time.monotonic() + settings["seconds"], settings["cell_seconds"], 0
+        for number, (source, questions, *before) in enumerate(cells, start=1):
+            if number in skip:
+                continue
+            left = until - time.monotonic()
+            self._send(["cell", number])
+            in_time = left > 0 and self.notebook.run(number, source, questions, min(each, left), *before)
+            if not in_time and left < each:
+                unreached = number
+                break
+        sys.stdout = sys.stderr = Printed(0)
+        return ["done", self.notebook.errors[:50], str(printed), printed.dropped > 0, unreached]
+
+    def do_case(self, key: bytes) -> list:
+        """A test case begins: what was given away in earlier ones means nothing from now on."""
+        self.objects.begin(key)
+        return ["case", key]
+
+    def do_name(self, question: str, name: str, seconds: float) -> list:
         """The value of a name as question's tests should see it."""
         space = self.notebook.namespace(question)
         return ["value", space[name]] if name in space else ["missing"]
@@ -90,59 +119,75 @@ class Worker:
 
         return self._attempt(step, seconds)
 
-    def do_shared(self, source: str, question: str, seconds: float) -> list:
-        """Run the tests that need this namespace; their verdicts are only as honest as the student's code."""
-        return ["value", shared.run_question(source, question, self.notebook.namespace, seconds)]
-
-    def do_forget(self) -> list:
-        """The test case is over."""
-        self.objects.forget()
-        return ["value", None]
+    def do_shared(self, source: str, question: str, number: int, seconds: float) -> list:
+        """Run a test case that needs this namespace; its verdict is only as honest as the student's code."""
+        space = self.notebook.namespace(question)
+        return self._attempt(lambda: ["value", shared.run_case(source, number, space)], seconds)
 
     def _attempt(self, action, seconds: float) -> list:
+        # Within a callback the clock of the question around it runs on: they share one deadline.
+        limit = contextlib.nullcontext() if self.depth else time_limit(seconds)
         try:
-            with time_limit(seconds):
+            with limit:
                 return action()
         except BaseException as error:
             return _raised(error)
 
-    def _callback(self, number: int, name: str):
-        """A function of the test's: calling it asks the judge."""
+    def _callback(self, number: int):
+        """A function of the test's: calling it asks the judge, who may have questions of its own first."""
 
-        def ask(*args, **kwargs):
-            if self.depth >= CALLBACK_DEPTH:
-                raise RecursionError(f"{name} was called from within itself too often")
+        def test_function(*args, **kwargs):
+            if self.depth >= NESTED:
+                raise RecursionError("the test's function was called from within itself too often")
             self.depth += 1
+            severing = functools.partial(severed, refusal=NO_GRADIENT, inputs=variables((args, kwargs)))
             try:
                 self._send(["callback", number, args, kwargs])
-                status, *values = self.objects.unpack(read_frame(self.connection))
+                while True:
+                    status, *values = self.objects.unpack(read_frame(self.connection), severing)
+                    if status in ("value", "raised"):
+                        break
+                    self._answer(status, *values)
             finally:
                 self.depth -= 1
             if status == "value":
                 return values[0]
-            raise getattr(builtins, values[0], RuntimeError)(values[1])
+            raise (getattr(builtins, values[0]) if values[0] in EXCEPTIONS else RuntimeError)(values[1])
 
-        ask.__name__ = name
-        return ask
+        return test_function
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def _raised(error: BaseException) -> list:
-    """The nearest built-in type of an exception and its text: never the object."""
+    """The nearest type of an exception that travels, its name and its text: never the object."""
     if isinstance(error, OutOfTime):
         return ["late"]
-    for kind in type(error).__mro__:
-        if kind.__module__ == "builtins":
-            return ["raised", kind.__name__, type(error).__name__, str(error)[:2000]]
-    return ["raised", "Exception", type(error).__name__, str(error)[:2000]]
+    nearest = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in EXCEPTIONS), "Exception")
+    return ["raised", nearest, type(error).__name__, str(error)[:2000]]
 
 
-def main() -> None:
-    """Announce readiness on the wire whose descriptor is the last argument, then serve."""
-    connection = socket.socket(fileno=int(sys.argv[-1]))
-    connection.set_inheritable(False)
-    sys.argv = ["notebook"]
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+def prepare() -> None:
+    """What can be done before any student code is known; the fork server does it once for all its forks."""
+    import ipywidgets  # noqa: F401 (what most notebooks import, so that each need not)
+
+    with contextlib.suppress(ImportError):
+        import kshot
+        import kshot.see  # noqa: F401
     matplotlib.pyplot.close("all")
+
+
+def serve(descriptor: int) -> None:
+    """Announce readiness on the wire, then serve until the judge hangs up."""
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)
+    # Not in `prepare`: a fork of a process with such threads starts threads itself, and then can join no namespaces.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    sys.argv = ["notebook"]
     worker = Worker(connection)
     worker._send(["ready", str(torch.__version__)])
     with contextlib.suppress(EOFError, OSError):
@@ -150,4 +195,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    prepare()
+    serve(int(sys.argv[-1]))

@@ -82,7 +82,7 @@ def write_notebook():
 class OpenBox:
     """The worker in a plain process, for tests of what is said on the wire: no protection, no need of bubblewrap."""
 
-    overrun = None
+    overrun, hits, peak = None, frozenset(), 0
 
     def __init__(self, home: Path):
         self.connection, inner = socket.socketpair()
@@ -106,6 +106,15 @@ class OpenBox:
 
     def words(self) -> str:
         return ""
+
+    def confine(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def open_box():
+    """open_box(home) -> the worker in a plain process, as a Session starts it."""
+    return OpenBox
 
 
 @pytest.fixture

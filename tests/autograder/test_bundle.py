@@ -1,7 +1,10 @@
 """Autograder zips: read with Otter's own classes, and refused with a sentence before anything is graded."""
 
+import json
+import random
 import zipfile
 
+import numpy as np
 import pytest
 
 from autograder.grading.bundle import BadBundle, read_bundle
@@ -68,3 +71,46 @@ def test_what_is_no_bundle_is_refused(tmp_path):
         read_bundle(tmp_path / "b.zip")
     with pytest.raises(BadBundle, match="cannot be read"):
         read_bundle(tmp_path / "absent.zip")
+
+
+OK = """OK_FORMAT = True
+
+test = {'name': 'q1', 'points': 2, 'suites': [{'cases': [{'code': '>>> 1\\n1', 'hidden': False, 'locked': False}],
+    'scored': True, 'setup': SETUP, 'teardown': '', 'type': 'doctest'}]SUITES}
+"""
+
+
+def test_doctest_files_with_the_fields_of_other_tools(make_bundle):
+    bundle = make_bundle({"q1": (0, OK.replace("SETUP", "''").replace("]SUITES", "], 'version': 1"))}, raw=True)
+    assert bundle.mode == "shared" and bundle.possible == 2
+    for fault in (
+        OK.replace("SETUP", "'x = 1'").replace("SUITES", ""),
+        OK.replace("SETUP", "''").replace("SUITES", " * 2"),
+    ):
+        with pytest.raises(BadBundle, match=r"tests/q1\.py cannot be loaded"):
+            make_bundle({"q1": (0, fault)}, raw=True)
+
+
+def with_config(path, **config):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "tests/q1.py", "OK_FORMAT = False\nname = 'q1'\nfrom otter.test_files import test_case\n" + CASES
+        )
+        archive.writestr("otter_config.json", json.dumps(config))
+    return read_bundle(path)
+
+
+def test_seeds_are_set_before_each_cell_as_otter_does(tmp_path):
+    cells = [["x = 1", ["q1"]]]
+    assert with_config(tmp_path / "a.zip").seeded(cells) == cells
+    ((source, checked, before),) = with_config(tmp_path / "b.zip", seed=7, seed_variable="rng_seed").seeded(cells)
+    assert (source, checked, before) == ("x = 1", ["q1"], "rng_seed = 7")
+    ((_, _, before),) = with_config(tmp_path / "c.zip", seed=7).seeded(cells)
+    exec(before)
+    drawn = random.random(), np.random.rand()
+    random.seed(7)
+    np.random.seed(7)
+    assert drawn == (random.random(), np.random.rand())
+    for wrong in ({"seed": "os"}, {"seed": 1, "seed_variable": "a; b"}):
+        with pytest.raises(BadBundle, match="sets a seed"):
+            with_config(tmp_path / "d.zip", **wrong)

@@ -7,6 +7,7 @@ import pytest
 
 from autograder.cli import main
 from autograder.course import Limits, read_course
+from autograder.grading.protections import missing
 from autograder.grading.secret import secret
 
 CASE = "\n@test_case(points=1, hidden=False)\ndef test_a(f):\n    assert f(1) == 1\n"
@@ -46,6 +47,9 @@ def test_no_gpu_is_said(zip_path, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["grade", zip_path, str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cuda"]) == 2
     assert "no GPU" in capsys.readouterr().err
+    for option in (["--gpus", "0,1"], ["--per-gpu", "4"]):
+        assert main(["grade", zip_path, str(tmp_path), "--out", str(tmp_path / "out"), *option]) == 2
+        assert "--gpus and --per-gpu need a GPU" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [["--jobs", "0"], ["--jobs", "two"], ["--timeout", "-1"], ["--timeout", "nan"]])
@@ -55,12 +59,20 @@ def test_numbers_that_make_no_sense(zip_path, tmp_path, option, capsys):
     assert exit_code.value.code == 2 and option[0] in capsys.readouterr().err
 
 
-def test_without_bubblewrap_nothing_is_graded(zip_path, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def looked_at_afresh():
+    """What this machine has is looked at again, in the test and after it."""
+    missing.cache_clear()
+    yield
+    missing.cache_clear()
+
+
+def test_without_bubblewrap_nothing_is_graded(zip_path, tmp_path, capsys, monkeypatch, looked_at_afresh):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["grade", zip_path, str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "bubblewrap is not installed" in capsys.readouterr().err
     assert main(["doctor"]) == 1
-    assert "Grading cannot run" in capsys.readouterr().out
+    assert "Grading refuses to run" in capsys.readouterr().out
 
 
 @pytest.mark.sandbox

@@ -119,24 +119,6 @@ def test_a_batch_from_end_to_end(make_bundle, as_notebook, write_notebook, tmp_p
     assert "holds other files" in capsys.readouterr().err
 
 
-def test_a_failure_of_the_machine_is_tried_twice_and_not_charged(make_bundle, write_notebook, tmp_path):
-    from autograder.grading.grade import Grader
-    from autograder.grading.slot import Infrastructure
-    from autograder.grading.submission import find_submissions
-
-    attempts = []
-
-    def broken():
-        attempts.append(1)
-        raise Infrastructure("The disk is full.")
-
-    write_notebook(tmp_path / "in" / "ada.ipynb", *RIGHT)
-    (submission,) = find_submissions(tmp_path / "in", "toy")
-    result, log = Grader(make_bundle({"q1": (3, MEAN)}), LIMITS, b"secret", broken).grade(submission)
-    assert len(attempts) == 2 and log.count("The disk is full.") == 2
-    assert (result["status"], result["fault"]) == ("failed", "infrastructure") and "machine failed" in result["reason"]
-
-
 DOCTEST = """OK_FORMAT = True
 
 test = {'name': 'q1', 'points': [1, 2], 'suites': [{'cases': [
@@ -291,6 +273,7 @@ def test_ctrl_c_ends_what_is_being_graded_and_keeps_the_rest(make_bundle, write_
     batch.send_signal(signal.SIGINT)
     said, _ = batch.communicate(timeout=60)
     assert batch.returncode == 1 and "Stopped: 1 results are in" in said
+    assert "the same command grades the 1 missing" in said
     assert not running("9753.1") and not (tmp_path / "out" / "results" / "b.json").exists()
 
 
@@ -310,3 +293,28 @@ def wait_for(condition, seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.05)
+
+
+ENDLESS = """
+@test_case(points=1, hidden=True)
+def test_endless(x):
+    import pathlib, time
+    pathlib.Path({0!r}).touch()
+    time.sleep(900)
+"""
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_test_that_computes(make_bundle, write_notebook, tmp_path):
+    make_bundle({"q1": (1, ENDLESS.format(str(tmp_path / "at work")))})
+    write_notebook(tmp_path / "in" / "a.ipynb", "x = 1")
+    command = [sys.executable, "-m", "autograder", "grade", str(tmp_path / "toy-autograder.zip"), str(tmp_path / "in")]
+    batch = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True)
+    wait_for((tmp_path / "at work").exists)
+    batch.send_signal(signal.SIGINT)
+    said = ""
+    while "Ctrl-C again stops at once" not in said:
+        said += batch.stderr.read(1)
+    assert batch.poll() is None
+    batch.send_signal(signal.SIGINT)
+    assert "Stopped." in batch.communicate(timeout=60)[1] and batch.returncode == 1
+    assert not list((tmp_path / "out" / "results").iterdir()) and (tmp_path / "out" / "summary.csv").exists()

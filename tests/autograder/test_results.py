@@ -3,16 +3,20 @@
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from autograder.grading.results import Folder, WrongFolder, cell, record, summary
+from autograder.grading.results import Folder, WrongFolder, record
 from autograder.grading.submission import Submission
-from autograder.grading.table import table
+from autograder.grading.table import cell, summary, table
 
 CASE = "import math\n@test_case()\ndef test_x(x):\n    assert x == 1\n"
 FIELDS = ["submission", "student", "assignment", "status", "fault", "reason", "score", "possible", "mode", "questions"]
-FIELDS += ["seconds", "device", "sha256", "versions"]
+FIELDS += ["limits", "seconds", "resources", "device", "protection", "sha256", "versions"]
 
 
 @pytest.fixture
@@ -29,25 +33,81 @@ def test_a_record_has_exactly_the_fields(bundle, tmp_path):
     assert list(result) == FIELDS
     assert (result["status"], result["fault"], result["score"], result["possible"]) == ("failed", "student", 0.0, 2.0)
     assert result["versions"]["bundle"] == bundle.sha256 and result["versions"]["torch"]
+    assert result["versions"]["tests"] == bundle.digests and list(bundle.digests) == ["q1"]
 
 
-def test_a_finished_record_is_kept_and_a_changed_one_is_not(bundle, make_bundle, tmp_path):
-    with Folder(tmp_path / "out", bundle) as folder:
-        mine = submission(tmp_path)
-        assert folder.kept(mine) is None
+def test_a_digest_changes_with_what_a_verdict_rests_on_and_with_nothing_else(make_bundle):
+    two = {"q1": (2, CASE), "q2": (1, CASE)}
+    before = make_bundle(two)
+    changed = make_bundle({**two, "q2": (1, CASE.replace("== 1", "== 2"))})
+    assert changed.digests["q1"] == before.digests["q1"] and changed.digests["q2"] != before.digests["q2"]
+    assert make_bundle(two).digests == before.digests
+    supported = make_bundle(two, files={"data.csv": "1,2"})
+    assert not set(supported.digests.values()) & set(before.digests.values())
+
+
+def test_a_damaged_record_is_none_and_half_written_ones_are_cleaned_up(bundle, tmp_path):
+    out, mine = tmp_path / "out", submission(tmp_path)
+    with Folder(out, bundle) as folder:
+        assert folder.read("ada") is None
         folder.write(record(mine, bundle, "cpu", status="graded", fault=None), "log")
-        assert folder.kept(mine)["student"] == "ada"
-        assert folder.kept(Submission(mine.path, "ada", "ada", "1" * 64, ("t",))) is None
-        folder.write(record(mine, bundle, "cpu", fault="infrastructure"))
-        assert folder.kept(mine) is None
-        (tmp_path / "out" / "results" / "ada.json").write_text('{"sha256": ')
-        assert folder.kept(mine) is None
-    other = make_bundle({"q1": (3, CASE)})
-    with Folder(tmp_path / "out", bundle) as folder:
-        folder.write(record(mine, bundle, "cpu", status="graded", fault=None))
-    with Folder(tmp_path / "out", other) as folder:
-        assert folder.kept(mine) is None
-    assert not list((tmp_path / "out").rglob("*.tmp")) and not list((tmp_path / "out" / "results").glob(".*"))
+        assert folder.read("ada")["student"] == "ada" and (out / "logs" / "ada.txt").read_text() == "log\n"
+    halves = [out / ".grading.json.17", out / "results" / ".ada.json.17", out / "logs" / ".ada.txt.17"]
+    for half in halves:
+        half.write_text('{"sha256": ')
+    (out / "results" / "ben.json").write_text('{"sha256": ')
+    with Folder(out, bundle) as folder:
+        assert not any(half.exists() for half in halves)
+        assert folder.read("ben") is None and folder.read("ada")["student"] == "ada"
+
+
+def test_a_folder_whose_grader_was_killed_in_its_first_moment_can_be_used(bundle, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".lock").touch()
+    (tmp_path / "out" / ".grading.json.4321").write_text("{")
+    with Folder(tmp_path / "out", bundle):
+        assert json.loads((tmp_path / "out" / "grading.json").read_text())["assignment"] == "toy"
+
+
+def test_the_manifest_says_where_each_submission_came_from(bundle, tmp_path):
+    ada = Submission(tmp_path / "in" / "ada lovelace.zip", "ada_lovelace-1", "ada lovelace", "0" * 64, ("t",))
+    with Folder(tmp_path / "out", bundle, tmp_path / "in", [ada]):
+        manifest = json.loads((tmp_path / "out" / "grading.json").read_text())
+    assert manifest["submissions"] == str(tmp_path / "in")
+    assert manifest["sources"] == {"ada_lovelace-1": "ada lovelace.zip"}
+
+
+HOLD = """
+import json, os, sys, time
+from pathlib import Path
+from autograder.grading.bundle import read_bundle
+from autograder.grading.results import Folder
+
+with Folder(Path(sys.argv[2]), read_bundle(Path(sys.argv[1]))):
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+        os._exit(0)
+    print(child, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_lock_falls_with_its_grader_though_a_forked_child_lives_on(bundle, tmp_path):
+    """It holds while the grader lives; after its SIGKILL the next grader may work at once."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "toy-autograder.zip"), str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as grader:
+        child = int(grader.stdout.readline())
+        try:
+            with pytest.raises(WrongFolder, match="Another grader"):
+                Folder(tmp_path / "out", bundle).__enter__()
+            grader.kill()
+            grader.wait()
+            os.kill(child, 0)  # it lives
+            with Folder(tmp_path / "out", bundle) as folder:
+                assert folder.read("ada") is None
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_folder_with_other_things_is_refused(bundle, make_bundle, tmp_path):

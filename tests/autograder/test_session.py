@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from autograder.course import Limits
-from autograder.grading.proxies import Inexpressible, Mutable, StudentError
+from autograder.grading.outward import Mutable
+from autograder.grading.proxies import Inexpressible, StudentError
 from autograder.grading.session import Stopped
 
 LIMITS = Limits(cell_seconds=5, question_seconds=4, submission_seconds=100)
@@ -223,25 +224,6 @@ def test_printing_is_kept_from_both_ends(open_session):
     assert len(printed) < 1100 * LIMITS.output_kb < 100_000
 
 
-def test_an_endless_cell_costs_itself_only(open_session):
-    session = open_session(
-        "x = 1",
-        "while True: pass",
-        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass",
-        "y = 2",
-        limits=LIMITS,
-    )
-    assert session.get("x") == 1 and session.get("y") == 2
-    assert [(number, kind) for number, kind, _ in session.ran.errors] == [(2, "OutOfTime")]
-    assert list(session.ran.skipped) == [3]
-
-
-def test_a_cell_that_ends_the_process_is_skipped_on_a_fresh_one(open_session):
-    session = open_session("x = 1", "import os\nos._exit(1)", "y = x + 1", "import sys\nsys.exit()", "z = 3")
-    assert [session.get(name) for name in "xyz"] == [1, 2, 3]
-    assert list(session.ran.skipped) == [2] and "ended the Python process" in session.ran.skipped[2]
-
-
 def test_an_endless_call_costs_its_question_only(open_session):
     session = open_session("def loop(): \n    while True: pass", "def fine(): return 1", limits=LIMITS)
     with pytest.raises(Stopped, match="longer than 4 s in this question"):
@@ -263,3 +245,90 @@ def test_a_call_that_ends_the_process_costs_its_case_only(open_session):
     session.end()
     session.begin("q")
     assert session.get("fine")() == 1
+
+
+def test_a_stream_of_an_honest_student_that_is_too_large_costs_the_call_only(open_session):
+    session = open_session(
+        "import torch\ndef many(): return list(range(1_000_001))",
+        "def deep():\n    found = []\n    for n in range(100): found = [found]\n    return found",
+        "def huge(): return torch.zeros((1 << 28) + 1, dtype=torch.uint8)",
+        "def odd(): return {frozenset({1}): 2, torch.float32: 3}, {(1, 2): 3}",
+        "def émile_d_une_longueur_" + "é" * 100 + "(): pass\nlong = émile_d_une_longueur_" + "é" * 100,
+        "sparse = torch.eye(3).to_sparse()",
+    )
+    for name, said in (("many", "at most 1000000"), ("deep", "nested deeper"), ("huge", "larger than 256 MB")):
+        with pytest.raises(ValueError, match=said):
+            session.get(name)()
+    odd, plain = session.get("odd")()
+    assert "instance 'dict'" in repr(odd) and plain == {(1, 2): 3}
+    assert "émile" in repr(session.get("long")) and session.get("sparse").is_sparse is True
+    assert session.starts == 1 and session.stopped is None
+
+
+def test_what_needs_gradients_arrives_needing_them_on_both_sides(open_session):
+    session = open_session(
+        "import torch\nseen = []\ndef f(w):\n    seen.append(w.requires_grad and w.is_leaf)\n    return (w ** 2).sum()",
+        "weight = torch.nn.Parameter(torch.ones(2))",
+    )
+    w = torch.ones(2, requires_grad=True)
+    assert session.get("f")(w).requires_grad and not session.get("f")(w.detach()).requires_grad
+    assert session.get("seen") == [True, False]
+    weight = session.get("weight")
+    assert type(weight) is torch.Tensor and weight.requires_grad
+    with pytest.raises(Inexpressible, match="in a probe"):
+        weight.sum().backward()
+    with torch.no_grad():
+        assert not session.get("weight").requires_grad
+    assert w.grad is None
+
+
+def test_a_tests_function_that_asks_the_student_within_a_call(open_session):
+    session = open_session(
+        "def twice(f, x):\n    return f(f(x))\ndef add(x):\n    return x + 1",
+        "def loop(f):\n    f()\n    while True: pass",
+        limits=Limits(question_seconds=2, submission_seconds=60),
+    )
+    twice, add = session.get("twice"), session.get("add")
+    assert twice(lambda x: twice(add, 10 * x), 1) == 122
+    depth = []
+
+    def deeper(x):
+        depth.append(x)
+        return twice(deeper, x)
+
+    with pytest.raises(RecursionError, match="within itself"):
+        deeper(1)
+    assert len(depth) == 9 and twice(add, 1) == 3
+    with pytest.raises(Stopped, match="longer than 2 s"):
+        session.get("loop")(lambda: add(1))
+    assert session.limits_hit == ["question time"]
+
+
+def test_no_handle_of_an_earlier_case_means_anything_inside_either(open_session):
+    session = open_session("def f(): return 1\nheld = [f]\ndef call(g): return g()")
+    f = session.get("f")
+    assert f() == 1
+    handle = session.case.handle_of(f)
+    session.end()
+    session.begin("q")
+    call = session.get("call")
+    session.case.handle_of = lambda proxy: handle if proxy is f else type(session.case).handle_of(session.case, proxy)
+    with pytest.raises(ValueError, match="another test case"):
+        call(f)
+    assert session.get("f")() == 1
+
+
+def test_an_exception_of_an_unlisted_kind_arrives_as_its_nearest_ancestor(open_session):
+    session = open_session(
+        "def f(kind):\n    if kind == 'unicode': b'\\xff'.decode()\n    if kind == 'stop': raise StopIteration\n"
+        "    if kind == 'group': raise ExceptionGroup('g', [ValueError(1)])\n    raise KeyError('k' * 10_000)"
+    )
+    f = session.get("f")
+    with pytest.raises(ValueError, match="codec can't decode"):
+        f("unicode")
+    for kind in ("stop", "group"):
+        with pytest.raises(StudentError):
+            f(kind)
+    with pytest.raises(KeyError) as told:
+        f("long")
+    assert len(str(told.value)) < 600

@@ -1,6 +1,7 @@
 """Whose submission it is, which of a student's counts, and names that are safe whatever students call their files."""
 
 import os
+import zipfile
 
 import pytest
 
@@ -85,3 +86,44 @@ def test_nothing_to_grade_is_said(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file"):
         find_submissions(tmp_path / "file", "hw2")
+
+
+def test_what_was_handed_in_by_mistake_has_a_result_unless_there_is_something_better(tmp_path):
+    for name in ("ada.rar", "ben.pdf", "ben.ipynb", "carla.ipynb.txt", "grades.csv", "README.md", "deniz.tar.gz"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find_submissions(tmp_path, "hw2")
+    assert [submission.path.name for submission in found] == ["ada.rar", "ben.ipynb", "carla.ipynb.txt", "deniz.tar.gz"]
+    assert all(submission.replaced_by is None for submission in found)
+
+
+def test_links_among_the_submissions_are_not_followed(tmp_path):
+    (tmp_path / "in" / "ada").mkdir(parents=True)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "hw2.ipynb").write_bytes(b"first")
+    (tmp_path / "in" / "ada" / "more").symlink_to(tmp_path / "secret")
+    (tmp_path / "in" / "ben").symlink_to(tmp_path / "secret")
+    (tmp_path / "in" / "carla.ipynb").symlink_to("/dev/zero")
+    (tmp_path / "in" / "deniz.ipynb").symlink_to(tmp_path / "nowhere")
+    before = find_submissions(tmp_path / "in", "hw2")
+    (tmp_path / "secret" / "hw2.ipynb").write_bytes(b"second")
+    after = find_submissions(tmp_path / "in", "hw2")
+    assert [submission.student for submission in before] == ["ada", "ben", "carla", "deniz"]
+    assert [submission.sha256 for submission in before] == [submission.sha256 for submission in after]
+
+
+def test_an_export_that_is_a_bomb_of_entries_is_not_opened(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "ada.zip", "w") as archive:
+        for number in range(6000):
+            archive.writestr(str(number), b"")
+    opened = []
+    monkeypatch.setattr("autograder.grading.archive.zipfile.ZipFile", opened.append)
+    (found,) = find_submissions(tmp_path, "hw2")
+    assert found.student == "ada" and opened == []
+
+
+def test_the_time_of_an_export_stands_in_it(tmp_path):
+    for name, stamp in (("ada.zip", "2026_01_02T00_00_00_000000"), ("ada (1).zip", "2026_01_01T00_00_00_000000")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("__zip_filename__", f"hw2_{stamp}.zip")
+    found = {submission.path.name: submission for submission in find_submissions(tmp_path, "hw2")}
+    assert found["ada (1).zip"].replaced_by == "ada.zip" and found["ada.zip"].replaced_by is None

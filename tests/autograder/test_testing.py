@@ -22,6 +22,14 @@ from autograder.testing import Judging, close, hidden_tasks, judging, keys, muta
         (True, True),
         (np.ones(3), np.ones(3)),
         (np.float32(2), np.float32(2)),
+        (np.arange(3, dtype=np.uint16), np.arange(3, dtype=np.uint16)),
+        (np.float64(2), np.array(2.0)),
+        (1 + 1e-9j, 1 + 0j),
+        (10**400, 10**400),
+        (1e300, 1e300),
+        (torch.tensor([1 + 2j]).conj(), torch.tensor([1 - 2j])),
+        (torch.empty(0, 3), torch.empty(0, 3)),
+        (torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.bfloat16)),
     ],
 )
 def test_close_accepts_what_is_near(got, expected):
@@ -40,17 +48,43 @@ def test_close_accepts_what_is_near(got, expected):
         (torch.tensor([1, 3]), torch.tensor([1, 2]), "1 of 2 values are wrong"),
         ([1.0], torch.ones(1), "expected a tensor, got a list"),
         (None, torch.ones(1), "got None"),
-        (1, 1.0, "expected a float, got a int"),
-        (True, 1, "expected a int, got a bool"),
+        (1, 1.0, "expected a float, got an int"),
+        (True, 1, "expected an int, got a bool"),
         (np.float64(1.0), 1.0, "expected a float, got a float64"),
         (torch.tensor(1.0), 1.0, "expected a float"),
         (np.ones(2, np.float32), np.ones(2), "expected dtype float64"),
         (float("nan"), 1.0, "not finite"),
+        (1.0000001, 1.0, "off, by up to 1e-07"),
+        (complex("nan"), 1j, "not finite"),
+        (1.0, 1j, "expected a complex, got a float"),
+        (2**70, 2**70 + 1, "the value is wrong"),
+        (torch.ones(2).bool(), torch.ones(2), "expected dtype torch.float32, got torch.bool"),
+        (torch.eye(2).to_sparse(), torch.eye(2), "expected a tensor, got a Tensor"),
+        (np.ma.masked_array([1.0], [True]), np.ones(1), "expected a NumPy array, got a MaskedArray"),
+        (np.array([-1], np.int8), np.array([255], np.uint8), "expected dtype uint8, got int8"),
     ],
 )
 def test_close_refuses_and_says_why(got, expected, said):
     with pytest.raises(AssertionError, match=said):
-        close(got, expected)
+        close(got, expected, rtol=1e-8, atol=0) if said.endswith("1e-07") else close(got, expected)
+
+
+@pytest.mark.parametrize("expected", [[1.0], "text", None, object(), torch.eye(2).to_sparse(), np.array(["a"])])
+def test_close_tells_the_author_what_it_does_not_compare(expected):
+    with pytest.raises(TypeError, match="compares numbers, tensors and arrays"):
+        close(torch.ones(2), expected)
+
+
+def test_nothing_is_close_to_an_expected_value_that_is_not_finite():
+    with pytest.raises(ValueError, match="nothing is close to that"):
+        close(torch.ones(2), torch.tensor([1.0, float("nan")]))
+
+
+def test_a_test_stays_on_the_cpu_and_its_probes_on_the_slots_device(judged, monkeypatch):
+    monkeypatch.setenv("AUTOGRADER_DEVICE", "cuda")
+    assert testing.device() == torch.device("cuda")
+    judged(b"s", b"one")
+    assert testing.device() == torch.device("cpu")
 
 
 def test_a_tensor_that_lies_is_no_tensor():
@@ -102,6 +136,20 @@ def test_hidden_alphabets_are_the_assignments_and_episodes_the_submissions(judge
     assert torch.equal(hidden_tasks(3, 1, 2, tasks=4, alphabets=1).support_x, one.support_x)
     judged(b"t", b"one")
     assert not torch.equal(hidden_tasks(3, 1, 2, tasks=4, alphabets=1).support_x, one.support_x)
+
+
+def test_the_order_of_hidden_tasks_tells_no_label(judged):
+    drawn = hidden_tasks(4, 2, 3, tasks=50, alphabets=1)
+    for y, each in ((drawn.support_y, 2), (drawn.query_y, 3)):
+        assert all(torch.equal(task.bincount(), torch.full((4,), each)) for task in y)
+        usual = torch.arange(4).repeat_interleave(each)
+        assert abs((y == usual).float().mean() - 1 / 4) < 0.1
+    # The images went with their labels: of each task's own classes, those of a label are nearer than the others.
+    flat = drawn.support_x.flatten(2)
+    same = drawn.support_y[:, :, None] == drawn.support_y[:, None]
+    apart = torch.cdist(flat, flat)
+    pairs = same & ~torch.eye(8, dtype=torch.bool)
+    assert apart[pairs].mean() < apart[~same].mean()
 
 
 def test_once_computes_once_also_when_it_fails(judged):

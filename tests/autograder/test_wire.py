@@ -1,4 +1,4 @@
-"""The wire: every value survives, and no bytes whatever do more than raise WireError."""
+"""The wire: every value survives, what is refused is refused in words, and a frame arrives in time or not at all."""
 
 import socket
 import struct
@@ -77,58 +77,13 @@ def test_an_array_and_its_items_survive(dtype):
     assert type(back[1]) is type(array[0, 1]) and back[1] == array[0, 1]
 
 
-def test_views_conjugates_and_gradients_become_plain_tensors():
+def test_views_and_conjugates_become_plain_tensors_and_the_need_of_gradients_stays():
     tensor = torch.arange(6.0, requires_grad=True).reshape(2, 3)
     assert torch.equal(decode(encode(tensor.t())), tensor.detach().t())
-    assert not decode(encode(tensor)).requires_grad
+    assert decode(encode(tensor)).requires_grad and decode(encode(tensor)).is_leaf
+    assert not decode(encode(tensor.detach())).requires_grad
     conjugate = torch.tensor([1 + 2j]).conj()
     assert torch.equal(decode(encode(conjugate)), torch.tensor([1 - 2j]))
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.binary(max_size=200))
-def test_any_bytes_give_a_value_or_a_wire_error(payload):
-    try:
-        value = decode(payload)
-    except WireError:
-        return
-    assert same_bytes(value)
-
-
-@settings(max_examples=200, deadline=None)
-@given(values, st.integers(0, 10_000), st.integers(0, 255))
-def test_a_changed_byte_gives_a_value_or_a_wire_error(value, place, byte):
-    payload = encode([value, torch.ones(2), np.ones(3, bool)])
-    payload[place % len(payload)] = byte
-    try:
-        found = decode(payload)
-    except WireError:
-        return
-    assert same_bytes(found)
-
-
-def same_bytes(value) -> bool:
-    """A decoded value encodes to bytes that decode to a value of the same bytes: it is canonical."""
-    return encode(decode(encode(value))) == encode(value) and plain(value)
-
-
-def plain(value) -> bool:
-    """Built of exact plain types only."""
-    pending, exact = (
-        [value],
-        (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.Tensor, Handle, np.ndarray),
-    )
-    while pending:
-        item = pending.pop()
-        if type(item) in (list, tuple, set):
-            pending.extend(item)
-        elif type(item) is dict:
-            pending.extend([*item, *item.values()])
-        elif type(item) is slice:
-            pending.extend([item.start, item.stop, item.step])
-        elif type(item) not in exact and not isinstance(item, (np.dtype, np.generic)):
-            return False
-    return True
 
 
 def count(number: int) -> bytes:
@@ -144,9 +99,13 @@ def count(number: int) -> bytes:
         (b"[" + count(2_000_000), "items"),
         (b"[" + count(5) + b"N", "end inside"),
         (b"[" * 1 + count(1) + (b"[" + count(1)) * 70 + b"N", "deeper"),
-        (b"{" + count(20_000), "keys"),
+        (b"{" + count(300_000), "keys"),
+        (b"<" + count(300_000), "items of a set"),
         (b"{" + count(2) + b"TN" + b"i" + count(1) + b"\x01N", "twice"),
         (b"{" + count(1) + b"[" + count(0) + b"N", "hashable"),
+        (b"<" + count(2) + b"TN", "out of order"),
+        (b"<" + count(2) + b"NN", "twice"),
+        (b"{" + count(200) + b"".join(bytes(encode(n * ((1 << 61) - 1))) + b"N" for n in range(200)), "same hash"),
         (b"i" + count(1 << 20), "integer"),
         (b"i" + count(3) + b"\x00\x00\x01", "than it needs"),
         (b"s" + count(1) + b"\xff", "UTF-8"),
@@ -155,6 +114,7 @@ def count(number: int) -> bytes:
         (b"t\x02\x02" + struct.pack(">QQ", 0, 1 << 62), "elements"),
         (b"t\x02\x01" + struct.pack(">Q", 4) + bytes(15), "end inside"),
         (b"t\x02\xff", "dimensions"),
+        (b"v\x08\x00" + bytes(8), "requires gradients"),
         (b"t\x09\x01" + struct.pack(">Q", 2) + b"\x01\x02", "truth"),
         (b"n\x0b\x01" + struct.pack(">Q", 1) + b"\xff", "truth"),
         (b"h" + bytes(16) + b"\x63" + count(0), "handle"),
@@ -195,18 +155,14 @@ def test_a_list_that_contains_itself_is_refused():
         encode(endless)
 
 
-def test_bytes_changed_after_receipt_change_nothing():
-    payload = encode(torch.ones(3))
-    value = decode(payload)
-    payload[-12:] = bytes(12)
-    assert torch.equal(value, torch.ones(3))
-
-
 def test_a_frame_arrives_whole_or_raises_in_time():
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        write_frame(theirs, b"abc")
-        assert read_frame(ours, time.monotonic() + 5) == b"abc"
+        sent = bytearray(b"abc")
+        write_frame(theirs, sent)
+        received = read_frame(ours, time.monotonic() + 5)
+        sent[:] = b"xyz"
+        assert received == b"abc" and received.readonly
         theirs.sendall(struct.pack(">Q", 1 << 62))
         with pytest.raises(WireError, match="announced"):
             read_frame(ours, time.monotonic() + 5)
