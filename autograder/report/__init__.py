@@ -1,0 +1,1 @@
+"""What a graded folder says: one page for the instructor, one for each student."""
