@@ -34,6 +34,14 @@ def test_the_table_is_what_was_measured():
     assert shown == script["markdown"](report)
 
 
+def test_the_table_of_attacks_is_what_was_measured():
+    script = runpy.run_path(str(ROOT / "benchmarks" / "hostile.py"))
+    report = json.loads((ROOT / "benchmarks" / "results" / "hostile.json").read_text())
+    security = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- hostile -->\n(.*?)\n<!-- /hostile -->", security, re.DOTALL).group(1)
+    assert shown == script["table"](report).strip()
+
+
 @pytest.mark.parametrize(
     "command", re.findall(r"^    (?:\.venv/bin/)?((?:autograder|kshot) \w+)", README, re.MULTILINE)
 )
