@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 .PHONY: lab test setup check bench
 lab: $(VENV)/lab.ok
-	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB) lectures/00_start_here.ipynb
+	JUPYTER_CONFIG_PATH="$(CURDIR)/lectures" $(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB) lectures/00_start_here.ipynb
 
 setup: $(VENV)/test.ok
 
@@ -20,7 +20,7 @@ check: $(VENV)/test.ok
 	$(BIN)/autograder build --check
 
 bench: $(VENV)/test.ok
-	for script in omniglot glyphs latency; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in omniglot glyphs latency grading kill_batch hostile otter_compatibility fuzz_wire; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -109,6 +109,7 @@ def running_lab(home: Path, theme: str = "JupyterLab Light"):
     token = uuid.uuid4().hex
     environment = {
         **os.environ,
+        "JUPYTER_CONFIG_PATH": str(Path(__file__).parents[2] / "lectures"),  # as `make lab` has it
         "JUPYTER_CONFIG_DIR": str(folders["config"]),
         "JUPYTER_DATA_DIR": str(folders["data"]),
         "JUPYTER_RUNTIME_DIR": str(folders["runtime"]),
