@@ -10,7 +10,6 @@ Writes benchmarks/results/grading.json. `otter run` takes minutes: `--submission
 import argparse
 import copy
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,6 @@ from autograder.demo import HOMEWORK, Student, export, made_up
 RESULTS = Path(__file__).parent / "results" / "grading.json"
 ROUNDS = 3
 BIN = Path(sys.executable).parent
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def hand_in(folder: Path, count: int) -> list[Path]:
@@ -48,7 +46,7 @@ def otter(bundle: Path, submissions: list[Path], scratch: Path) -> tuple[float, 
     scores, start = set(), time.perf_counter()
     for path in submissions:
         command = [BIN / "otter", "run", "-a", bundle, "-o", scratch, "--no-logo", path]
-        subprocess.run(command, cwd=scratch, env=ENVIRONMENT, check=True, capture_output=True)
+        subprocess.run(command, cwd=scratch, check=True, capture_output=True)
         results = json.loads((scratch / "results.json").read_text())
         scores.add(round(sum(test["score"] for test in results["tests"] if "score" in test), 6))
     return time.perf_counter() - start, scores
@@ -58,7 +56,7 @@ def ours(bundle: Path, submissions: Path, out: Path, jobs: int) -> dict:
     """One `autograder grade`: wall seconds, the records, and the grader's resident memory in MB as records came in."""
     command = [BIN / "autograder", "grade", bundle, submissions, "--out", out, "--jobs", str(jobs)]
     start, memory, done = time.perf_counter(), [], threading.Event()
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def watch() -> None:
         while not done.wait(0.25):

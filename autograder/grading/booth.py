@@ -17,12 +17,13 @@ from collections.abc import Callable
 
 from autograder.grading.desk import Desk, Settings
 from autograder.grading.grade import given_up
+from autograder.grading.mounts import KEPT_BYTES
 from autograder.grading.plan import Job
 from autograder.grading.slot import Infrastructure
 
 SPARE_SECONDS = 120.0  # beyond what student code may take, in the notebook's sandbox and in a fresh one
 CLOSE_SECONDS, TRACE_SECONDS = 20.0, 0.5
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = 1, -1, -3
 _forks = multiprocessing.get_context("fork")
 
 
@@ -113,7 +114,11 @@ class Booth:
 
 def _serve(line, settings: Settings, cores: tuple[int, ...], trace: int) -> None:
     """In the other process: grade what comes until told to stop; the kernel ends it with the grader."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    library = ctypes.CDLL(None)
+    library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(AttributeError):  # as in the sandboxes; only the GNU C library can be told
+        library.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the grader, which says what to do
     faulthandler.register(signal.SIGUSR1, file=trace, all_threads=False)
     more = [False]  # whether other submissions wait, as the grader said last
