@@ -34,6 +34,18 @@ def test_the_table_is_what_was_measured():
     assert shown == script["markdown"](report)
 
 
+def test_the_table_of_grading_is_what_was_measured():
+    script = runpy.run_path(str(ROOT / "benchmarks" / "grading.py"))
+    report = json.loads((ROOT / "benchmarks" / "results" / "grading.json").read_text())
+    shown = re.search(r"<!-- grading -->\n(.*?)\n<!-- /grading -->", README, re.DOTALL).group(1)
+    assert shown == script["markdown"](report)
+
+
+def test_the_latency_is_what_was_measured():
+    report = json.loads((ROOT / "benchmarks" / "results" / "latency.json").read_text())
+    assert f"in {report['median_ms']:.0f} ms" in README
+
+
 def test_the_table_of_attacks_is_what_was_measured():
     script = runpy.run_path(str(ROOT / "benchmarks" / "hostile.py"))
     report = json.loads((ROOT / "benchmarks" / "results" / "hostile.json").read_text())

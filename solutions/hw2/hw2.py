@@ -863,19 +863,23 @@ failure_message: 20-way 1-shot accuracy on new alphabets is below 50 %, or there
 
 
 def test_at_least_50_percent():
-    from autograder.testing import hidden_tasks, once, submitted
+    from autograder.testing import hidden_tasks, once, probe, submitted
 
-    def accuracy():
+    @probe(fresh=True)
+    def answers(weights, *tasks):
         import torch
 
         import kshot
 
         learner = kshot.Prototypical(kshot.Conv4(channels=32, batch_norm="running")).eval()
-        learner.load_state_dict(submitted("hw2_protonet.safetensors"))
-        episodes = hidden_tasks(20, 1, 3, tasks=100, name="ladder", alphabets=40)
+        learner.load_state_dict(weights)
         with torch.no_grad():
-            right = [learner(e.support_x, e.support_y, e.query_x).argmax(-1) == e.query_y for e in episodes.split(10)]
-        return torch.cat(right).float().mean().item()
+            return torch.cat([learner(*ten).argmax(-1) for ten in zip(*(part.split(10) for part in tasks))])
+
+    def accuracy():
+        weights = submitted("hw2_protonet.safetensors")
+        e = hidden_tasks(20, 1, 3, tasks=100, name="ladder", alphabets=40)
+        return (answers(weights, e.support_x, e.support_y, e.query_x) == e.query_y).float().mean().item()
 
     assert once("accuracy", accuracy) >= 0.50
 
@@ -890,19 +894,23 @@ failure_message: 20-way 1-shot accuracy on new alphabets is below 65 %, or there
 
 
 def test_at_least_65_percent():
-    from autograder.testing import hidden_tasks, once, submitted
+    from autograder.testing import hidden_tasks, once, probe, submitted
 
-    def accuracy():
+    @probe(fresh=True)
+    def answers(weights, *tasks):
         import torch
 
         import kshot
 
         learner = kshot.Prototypical(kshot.Conv4(channels=32, batch_norm="running")).eval()
-        learner.load_state_dict(submitted("hw2_protonet.safetensors"))
-        episodes = hidden_tasks(20, 1, 3, tasks=100, name="ladder", alphabets=40)
+        learner.load_state_dict(weights)
         with torch.no_grad():
-            right = [learner(e.support_x, e.support_y, e.query_x).argmax(-1) == e.query_y for e in episodes.split(10)]
-        return torch.cat(right).float().mean().item()
+            return torch.cat([learner(*ten).argmax(-1) for ten in zip(*(part.split(10) for part in tasks))])
+
+    def accuracy():
+        weights = submitted("hw2_protonet.safetensors")
+        e = hidden_tasks(20, 1, 3, tasks=100, name="ladder", alphabets=40)
+        return (answers(weights, e.support_x, e.support_y, e.query_x) == e.query_y).float().mean().item()
 
     assert once("accuracy", accuracy) >= 0.65
 
@@ -917,19 +925,23 @@ failure_message: 20-way 1-shot accuracy on new alphabets is below 74 %, or there
 
 
 def test_at_least_74_percent():
-    from autograder.testing import hidden_tasks, once, submitted
+    from autograder.testing import hidden_tasks, once, probe, submitted
 
-    def accuracy():
+    @probe(fresh=True)
+    def answers(weights, *tasks):
         import torch
 
         import kshot
 
         learner = kshot.Prototypical(kshot.Conv4(channels=32, batch_norm="running")).eval()
-        learner.load_state_dict(submitted("hw2_protonet.safetensors"))
-        episodes = hidden_tasks(20, 1, 3, tasks=100, name="ladder", alphabets=40)
+        learner.load_state_dict(weights)
         with torch.no_grad():
-            right = [learner(e.support_x, e.support_y, e.query_x).argmax(-1) == e.query_y for e in episodes.split(10)]
-        return torch.cat(right).float().mean().item()
+            return torch.cat([learner(*ten).argmax(-1) for ten in zip(*(part.split(10) for part in tasks))])
+
+    def accuracy():
+        weights = submitted("hw2_protonet.safetensors")
+        e = hidden_tasks(20, 1, 3, tasks=100, name="ladder", alphabets=40)
+        return (answers(weights, e.support_x, e.support_y, e.query_x) == e.query_y).float().mean().item()
 
     assert once("accuracy", accuracy) >= 0.74
 
@@ -944,19 +956,23 @@ failure_message: 20-way 1-shot accuracy on new alphabets is below 79 %, or there
 
 
 def test_at_least_79_percent():
-    from autograder.testing import hidden_tasks, once, submitted
+    from autograder.testing import hidden_tasks, once, probe, submitted
 
-    def accuracy():
+    @probe(fresh=True)
+    def answers(weights, *tasks):
         import torch
 
         import kshot
 
         learner = kshot.Prototypical(kshot.Conv4(channels=32, batch_norm="running")).eval()
-        learner.load_state_dict(submitted("hw2_protonet.safetensors"))
-        episodes = hidden_tasks(20, 1, 3, tasks=100, name="ladder", alphabets=40)
+        learner.load_state_dict(weights)
         with torch.no_grad():
-            right = [learner(e.support_x, e.support_y, e.query_x).argmax(-1) == e.query_y for e in episodes.split(10)]
-        return torch.cat(right).float().mean().item()
+            return torch.cat([learner(*ten).argmax(-1) for ten in zip(*(part.split(10) for part in tasks))])
+
+    def accuracy():
+        weights = submitted("hw2_protonet.safetensors")
+        e = hidden_tasks(20, 1, 3, tasks=100, name="ladder", alphabets=40)
+        return (answers(weights, e.support_x, e.support_y, e.query_x) == e.query_y).float().mean().item()
 
     assert once("accuracy", accuracy) >= 0.79
 
