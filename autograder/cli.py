@@ -67,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--json", action="store_true", help="print one JSON object a submission, then a summary")
     grade.add_argument("--unsafe", action="store_true", help=UNSAFE)
     grade.add_argument("--timeout", metavar="S", type=number, help="seconds a submission may take")
+    grade.add_argument(
+        "--limit",
+        metavar="NAME=VALUE",
+        type=limit,
+        action="append",
+        default=[],
+        help="another limit than course.toml's, such as memory_mb=2000; may be repeated",
+    )
     grade.set_defaults(run=_grade)
 
     report = commands.add_parser("report", help="write pages from a graded folder: the instructor's, one a student")
@@ -94,6 +102,14 @@ def number(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return value
+
+
+def limit(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a limit's name and a number, NAME=VALUE, not {text}") from None
 
 
 def whole_number(text: str) -> int:

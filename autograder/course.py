@@ -25,6 +25,16 @@ class Limits:
         cell, question = min(self.cell_seconds, third), min(self.question_seconds, third)
         return replace(self, submission_seconds=seconds, cell_seconds=cell, question_seconds=question)
 
+    def override(self, table: dict, source: str) -> "Limits":
+        """These limits but for those in `table`. Raises ValueError naming `source` for an unknown or unusable one."""
+        known = {entry.name: type(entry.default) for entry in fields(self)}
+        for name, value in table.items():
+            if name not in known:
+                raise ValueError(f"{source}: there is no limit {name!r}; there are {', '.join(known)}.")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+                raise ValueError(f"{source}: {name} must be a number above 0, not {value!r}.")
+        return replace(self, **{name: known[name](value) for name, value in table.items()})
+
 
 @dataclass(frozen=True)
 class Course:
@@ -46,7 +56,7 @@ def read_course(start: Path | None = None) -> Course:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from None
-    return Course(content, _limits(content.get("limits", {}), path))
+    return Course(content, Limits().override(content.get("limits", {}), f"{path}, [limits]"))
 
 
 def find_course_file(start: Path | None = None) -> Path | None:
@@ -56,13 +66,3 @@ def find_course_file(start: Path | None = None) -> Path | None:
         if (folder / "course.toml").is_file():
             return folder / "course.toml"
     return None
-
-
-def _limits(table: dict, path: Path) -> Limits:
-    known = {entry.name: type(entry.default) for entry in fields(Limits)}
-    for name, value in table.items():
-        if name not in known:
-            raise ValueError(f"{path}: [limits] has no setting {name!r}; it has {', '.join(known)}.")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-            raise ValueError(f"{path}: [limits] {name} must be a number above 0, not {value!r}.")
-    return Limits(**{name: known[name](value) for name, value in table.items()})

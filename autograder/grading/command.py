@@ -19,6 +19,7 @@ def grade(options) -> int:
         limits = read_course().limits
         if options.timeout is not None:
             limits = limits.within(options.timeout)
+        limits = limits.override(dict(options.limit), "--limit")
         names = [name.strip() for name in options.gpus.split(",") if name.strip()]
         gpus = pick_gpus(options.device, names, options.per_gpu)
     except (ValueError, Infrastructure) as error:

@@ -73,7 +73,9 @@ class Desk:
     ):
         self.share = share
         gpu = None if share is None else share.board.gpu
-        self.slot = Slot.lease(settings.threads, None if gpu is None else gpu.uuid if gpu.capped else gpu.minor, cores)
+        part = gpu.uuid if gpu is not None and gpu.capped else None
+        devices = () if gpu is None else gpu.files
+        self.slot = Slot.lease(threads=settings.threads, cores=cores, devices=devices, part=part)
         self.launcher = Launcher(settings.runtime, settings.limits, self.slot)
         self.warm = Warm(self.launcher, wanted)
         device = "cpu" if gpu is None else f"cuda:{gpu.name}"

@@ -1,6 +1,5 @@
 """The command lines of bubblewrap: what a sandbox sees of this machine, and what its fork server does."""
 
-import glob
 import os
 
 from autograder.course import Limits
@@ -82,13 +81,8 @@ def _devices() -> list[str]:
 
 
 def _gpu(slot: Slot) -> list[str]:
-    """The slot's own GPU (a MIG partition needs the drivers' whole set) and what every use of one needs."""
-    if slot.gpu is None:
-        return []
-    own = ["/dev/nvidia[0-9]*", "/dev/nvidia-caps/*"] if isinstance(slot.gpu, str) else [f"/dev/nvidia{slot.gpu}"]
-    shared = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]
-    devices = [device for pattern in (*own, *shared) for device in sorted(glob.glob(pattern))]
-    return [part for device in devices for part in ("--dev-bind", device, device)]
+    """The files of the slot's own GPU, and of no other."""
+    return [part for device in slot.devices if os.path.exists(device) for part in ("--dev-bind", device, device)]
 
 
 def _environment(runtime: Runtime, slot: Slot) -> list[str]:
@@ -96,10 +90,10 @@ def _environment(runtime: Runtime, slot: Slot) -> list[str]:
     found = {"PATH": "/usr/bin:/bin", "HOME": "/home/student", "USER": "student", "LOGNAME": "student"}
     found |= {"TMPDIR": "/tmp", "LANG": "C.UTF-8", "MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp", "KSHOT_GRADING": "1"}
     found |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    found |= {"AUTOGRADER_DEVICE": "cpu" if slot.gpu is None else "cuda", "PYTHONDONTWRITEBYTECODE": "1"}
+    found |= {"AUTOGRADER_DEVICE": "cuda" if slot.devices else "cpu", "PYTHONDONTWRITEBYTECODE": "1"}
     # The C library would give every large tensor back to the kernel and fetch it anew: half of a small network's time.
     found |= {"MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES), "MALLOC_TRIM_THRESHOLD_": str(2 * KEPT_BYTES)}
-    if isinstance(slot.gpu, str):
-        found["CUDA_VISIBLE_DEVICES"] = slot.gpu
+    if slot.part is not None:
+        found["CUDA_VISIBLE_DEVICES"] = slot.part
     found |= runtime.environment
     return [part for name, value in found.items() for part in ("--setenv", name, value)]

@@ -154,11 +154,12 @@ class Sandbox:
     def kill(self) -> None:
         """End the sandbox and everything in it, and wait until it is gone. Safe to call twice."""
         self.end()
-        try:
-            self.process.wait(FAREWELL_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.process.returncode is None:
+            leaving = os.pidfd_open(self.process.pid)  # it stays ours until it is waited for
+            if not select.select([leaving], [], [], FAREWELL_SECONDS)[0]:
+                self.process.kill()
+            os.close(leaving)
+        self.process.wait()
         self.connection.close()  # first: what was sent over it may hold the pipe that the watch reads
         self.watch.join()
         for pipe in (self.process.stdin, self.process.stdout):

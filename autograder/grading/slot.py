@@ -18,20 +18,25 @@ class Infrastructure(RuntimeError):
 class Slot:
     """A share of the machine that grades one submission at a time.
 
-    uid: its host user (as root), threads: of the CPU, gpu: its GPU's minor number, or a MIG partition's UUID
+    uid:     its host user (as root)
+    threads: how many its code may compute with
+    cores:   the only ones it may run on; () for all
+    devices: the files of its GPU; () for none
+    part:    the UUID of the MIG instance that is its GPU, else None
     """
 
     uid: int | None = None
     threads: int = 1
-    gpu: int | str | None = None
-    cores: tuple[int, ...] = ()  # the only ones it may run on; () for all
+    cores: tuple[int, ...] = ()
+    devices: tuple[str, ...] = ()
+    part: str | None = None
     lock: object = field(default=None, repr=False)
 
     @classmethod
-    def lease(cls, threads: int = 1, gpu: int | str | None = None, cores: tuple[int, ...] = ()) -> "Slot":
-        """A slot whose host user no other slot of this machine uses, also not another grader's."""
+    def lease(cls, **share) -> "Slot":
+        """A slot with that `share` of the machine, whose host user no other slot uses, also not another grader's."""
         if os.getuid() != 0:
-            return cls(None, threads, gpu, cores)
+            return cls(None, **share)
         LOCKS.mkdir(mode=0o700, exist_ok=True)
         for number in range(MOST_SLOTS):
             lock = open(LOCKS / str(number), "w")  # noqa: SIM115 (held for as long as the slot lives)
@@ -40,7 +45,7 @@ class Slot:
             except OSError:
                 lock.close()
                 continue
-            return cls(FIRST_UID + number, threads, gpu, cores, lock)
+            return cls(FIRST_UID + number, **share, lock=lock)
         raise Infrastructure("All slots are in use on this machine: wait for other graders to finish.")
 
     def release(self) -> None:

@@ -996,7 +996,7 @@ plt.show()
 test = kshot.FewShot(glyphs.split("test").images, ways=20, shots=1, queries=5)
 rivals = {"guessing": None, "pixels": kshot.PixelNeighbour(), "untrained": new_learner(), "yours": learner}
 for name, rival in rivals.items():
-    print(f"{name:10}", "5.0 %" if rival is None else kshot.evaluate(rival, test, episodes=100))
+    print(f"{name:10}", "5.0 %" if rival is None else kshot.evaluate(rival, test, episodes=40))
 
 # %%
 hard = draw(glyphs.split("test"), ways=10, seed=5)
