@@ -126,7 +126,7 @@ def _build(options) -> int:
 
 def _selftest(options) -> int:
     from autograder.author.commands import selftest
-    from autograder.grading.command import protection
+    from autograder.grading.batches.command import protection
 
     protected, unsafe = protection(options.unsafe)
     return selftest(options.name, unsafe) if protected else 1
@@ -139,7 +139,7 @@ def _release(options) -> int:
 
 
 def _grade(options) -> int:
-    from autograder.grading.command import grade
+    from autograder.grading.batches.command import grade
 
     return grade(options)
 
@@ -163,14 +163,14 @@ def _report(options) -> int:
 
 def _demo(options) -> int:
     from autograder.demo import demo
-    from autograder.grading.command import protection
+    from autograder.grading.batches.command import protection
 
     protected, unsafe = protection(options.unsafe)
     return demo(options.jobs, unsafe) if protected else 1
 
 
 def _doctor(options) -> int:
-    from autograder.grading.protections import report
+    from autograder.grading.isolation.protections import report
 
     lines, sound = report()
     print("\n".join(lines))

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save
 
 from autograder.course import read_course
-from autograder.grading.batch import grade_folder
-from autograder.grading.bundle import Bundle, read_bundle
-from autograder.grading.table import table
+from autograder.grading.batches.batch import grade_folder
+from autograder.grading.batches.table import table
+from autograder.grading.submissions.bundle import Bundle, read_bundle
 
 HOMEWORK, WEIGHTS = "hw2", "hw2_protonet.safetensors"
 QUESTION_SECONDS = 10.0  # the endless loop costs as much

@@ -183,7 +183,7 @@ def mutable(value):
     """
     if judging.get() is None:
         return value
-    from autograder.grading.outward import Mutable
+    from autograder.grading.judging.outward import Mutable
 
     return Mutable(value)
 

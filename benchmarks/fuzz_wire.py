@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autograder.grading.decode import decode
-from autograder.grading.wire import KINDS, NUMPY_DTYPES, TORCH_DTYPES, Handle, Limits, WireError, encode
+from autograder.grading.protocol.decode import decode
+from autograder.grading.protocol.wire import KINDS, NUMPY_DTYPES, TORCH_DTYPES, Handle, Limits, WireError, encode
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 10.0  # of processor time that one input may take

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autograder.grading.watch import tree
+from autograder.grading.isolation.watch import tree
 
 HERE = Path(__file__).parent
 GONE_SECONDS = 20.0  # within which every process of a killed tree must be gone

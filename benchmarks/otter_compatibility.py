@@ -98,8 +98,8 @@ def by_otter(assignment: Assignment) -> dict[str, dict]:
 def by_us(assignment: Assignment, out: Path) -> dict[str, dict]:
     """The same from this grader."""
     from autograder.course import Limits
-    from autograder.grading.batch import grade_folder
-    from autograder.grading.bundle import read_bundle
+    from autograder.grading.batches.batch import grade_folder
+    from autograder.grading.submissions.bundle import read_bundle
 
     folder = next(iter(assignment.submissions.values())).parents[1]
     batch = grade_folder(read_bundle(assignment.path), folder, out, jobs=1, limits=Limits(), quiet=True)

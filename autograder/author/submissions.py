@@ -86,9 +86,9 @@ def grade_with_engine(zipped: Path, submissions: Path, out: Path, unsafe: str | 
         ValueError: where this machine lacks what grading needs (bubblewrap), with the sentence that says so.
     """
     from autograder.course import read_course
-    from autograder.grading.batch import grade_folder
-    from autograder.grading.bundle import read_bundle
-    from autograder.grading.protections import missing
+    from autograder.grading.batches.batch import grade_folder
+    from autograder.grading.isolation.protections import missing
+    from autograder.grading.submissions.bundle import read_bundle
 
     obstacle = missing()
     if obstacle is not None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from autograder.author.root import NotInACourse, project_root
 from autograder.course import read_course
-from autograder.grading.intake import BadSubmission, open_submission
-from autograder.grading.submission import find_submissions
+from autograder.grading.submissions.intake import BadSubmission, open_submission
+from autograder.grading.submissions.submission import find_submissions
 from autograder.report.read import Record, Results
 from autograder.report.tokens import Cell, read_cells
 from autograder.report.weights import Checkpoint, read_checkpoint

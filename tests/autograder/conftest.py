@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autograder.course import Limits
-from autograder.grading.bundle import read_bundle
+from autograder.grading.submissions.bundle import read_bundle
 
 HEAD = 'from otter.test_files import test_case\n\nOK_FORMAT = False\n\nname = "{name}"\npoints = {points}\n\n'
 LIMITS = Limits(cell_seconds=10, question_seconds=6, submission_seconds=120, memory_mb=1500)
@@ -87,7 +87,7 @@ class OpenBox:
     def __init__(self, home: Path):
         self.connection, inner = socket.socketpair()
         environment = {**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path), "MPLBACKEND": "Agg"}
-        command = [sys.executable, "-m", "autograder.grading.worker", str(inner.fileno())]
+        command = [sys.executable, "-m", "autograder.grading.inside.worker", str(inner.fileno())]
         self.process = subprocess.Popen(
             command,
             pass_fds=(inner.fileno(),),
@@ -120,7 +120,7 @@ def open_box():
 @pytest.fixture
 def open_session(tmp_path):
     """open_session(*cells) -> a Session whose notebook was run, in a plain process."""
-    from autograder.grading.session import Session
+    from autograder.grading.judging.session import Session
 
     opened = []
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from autograder.course import Limits
-from autograder.grading.launcher import Launcher
-from autograder.grading.session import Session
-from autograder.grading.slot import Slot
-from autograder.grading.staging import staged
+from autograder.grading.isolation.launcher import Launcher
+from autograder.grading.isolation.slot import Slot
+from autograder.grading.isolation.staging import staged
+from autograder.grading.judging.session import Session
 
 pytestmark = pytest.mark.sandbox
 LIMITS = Limits(
@@ -190,7 +190,7 @@ def test_when_the_time_for_the_notebook_is_over_what_stands_is_judged(open_sessi
 
 
 def test_a_notebook_that_ends_its_process_again_and_again_is_judged_up_to_there(open_session, monkeypatch):
-    monkeypatch.setattr("autograder.grading.session.RESTARTS", 2)
+    monkeypatch.setattr("autograder.grading.judging.session.RESTARTS", 2)
     ends = "import os\nos._exit(1)"
     session = open_session("a = 1", ends, "b = 2", ends, "c = 3", ends, "d = 4", limits=LIMITS)
     assert [session.get(name) for name in "abcd"] == [1, 2, None, None]

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from autograder.grading.intake import BadSubmission, open_submission
+from autograder.grading.submissions.intake import BadSubmission, open_submission
 from autograder.testing import read_weights
 
 BODY = json.dumps(
@@ -235,7 +235,7 @@ def test_a_file_that_grows_while_it_is_read_stays_within_its_limit(tmp_path, mon
             path.write_bytes(bytes(8 << 20))
         return found
 
-    monkeypatch.setattr("autograder.grading.archive.os.fstat", grow)
+    monkeypatch.setattr("autograder.grading.submissions.archive.os.fstat", grow)
     with pytest.raises(BadSubmission, match="larger than 5 MB"):
         open_submission(path, "toy", 5)
 

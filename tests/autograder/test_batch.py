@@ -10,14 +10,14 @@ import pytest
 
 from autograder.cli import main
 from autograder.course import Limits
-from autograder.grading import batch as batches
-from autograder.grading import booth, command
-from autograder.grading.batch import grade_folder
-from autograder.grading.plan import plan
-from autograder.grading.progress import Progress
-from autograder.grading.results import Folder, record
-from autograder.grading.slot import Infrastructure
-from autograder.grading.submission import Submission, find_submissions
+from autograder.grading.batches import batch as batches
+from autograder.grading.batches import booth, command
+from autograder.grading.batches.batch import grade_folder
+from autograder.grading.batches.plan import plan
+from autograder.grading.batches.progress import Progress
+from autograder.grading.batches.results import Folder, record
+from autograder.grading.isolation.slot import Infrastructure
+from autograder.grading.submissions.submission import Submission, find_submissions
 
 LIMITS = Limits(cell_seconds=60, question_seconds=60, submission_seconds=240, memory_mb=2000)
 VALUE = """
@@ -231,8 +231,8 @@ def test_missing_protections_stop_everything_unless_they_are_accepted(
     make_bundle(TWO)
     write_notebook(tmp_path / "in" / "ada.ipynb", "x = 1")
     lacking = ["System calls cannot be filtered: install pyseccomp."]
-    monkeypatch.setattr("autograder.grading.protections.obstacles", lambda: lacking)
-    monkeypatch.setattr("autograder.grading.protections.missing", lambda: None)
+    monkeypatch.setattr("autograder.grading.isolation.protections.obstacles", lambda: lacking)
+    monkeypatch.setattr("autograder.grading.isolation.protections.missing", lambda: None)
     arguments = ["grade", str(tmp_path / "toy-autograder.zip"), str(tmp_path / "in"), "--out", str(tmp_path / "out")]
     for refused in (arguments, ["demo"], ["selftest", "hw2"]):
         assert main(refused) == 1
@@ -243,7 +243,7 @@ def test_missing_protections_stop_everything_unless_they_are_accepted(
         command, "grade_folder", lambda *a, **options: accepted.update(options) or batches.Batch([], set())
     )
     assert main([*arguments, "--unsafe"]) == 0 and accepted["unsafe"] == lacking[0]
-    monkeypatch.setattr("autograder.grading.protections.missing", lambda: "bubblewrap is not installed.")
+    monkeypatch.setattr("autograder.grading.isolation.protections.missing", lambda: "bubblewrap is not installed.")
     assert main([*arguments, "--unsafe"]) == 1  # there is nothing to run it in
 
 

@@ -42,7 +42,9 @@ class Forked:
 
 def context():
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["autograder.grading.batch", "autograder.grading.table", "autograder.cli"])
+    made.set_forkserver_preload(
+        ["autograder.grading.batches.batch", "autograder.grading.batches.table", "autograder.cli"]
+    )
     return made
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from autograder.course import Limits
-from autograder.grading import booth
-from autograder.grading.batch import grade_folder
+from autograder.grading.batches import booth
+from autograder.grading.batches.batch import grade_folder
 
 pytestmark = pytest.mark.sandbox
 

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from autograder.grading.bundle import BadBundle, read_bundle
+from autograder.grading.submissions.bundle import BadBundle, read_bundle
 
 CASES = """
 @test_case(points=1, hidden=False)

@@ -7,8 +7,8 @@ import pytest
 
 from autograder.cli import main
 from autograder.course import Limits, read_course
-from autograder.grading.protections import missing
-from autograder.grading.secret import secret
+from autograder.grading.batches.secret import secret
+from autograder.grading.isolation.protections import missing
 
 CASE = "\n@test_case(points=1, hidden=False)\ndef test_a(f):\n    assert f(1) == 1\n"
 

@@ -11,7 +11,7 @@ import pytest
 from nbconvert import PythonExporter
 
 from autograder.course import Limits
-from autograder.grading.batch import grade_folder
+from autograder.grading.batches.batch import grade_folder
 
 pytestmark = pytest.mark.sandbox
 LIMITS = Limits(cell_seconds=20, question_seconds=10, submission_seconds=100)

@@ -15,8 +15,8 @@ from safetensors.torch import save
 
 from autograder.cli import main
 from autograder.course import Limits
-from autograder.grading.batch import grade_folder
-from autograder.grading.bundle import read_bundle
+from autograder.grading.batches.batch import grade_folder
+from autograder.grading.submissions.bundle import read_bundle
 
 pytestmark = pytest.mark.sandbox
 LIMITS = Limits(cell_seconds=60, question_seconds=60, submission_seconds=240, memory_mb=2000)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.grading.intake import BadSubmission, open_submission
+from autograder.grading.submissions.intake import BadSubmission, open_submission
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from autograder.course import Limits
-from autograder.grading.launcher import Launcher
-from autograder.grading.session import Session
-from autograder.grading.slot import Slot
-from autograder.grading.staging import staged
+from autograder.grading.isolation.launcher import Launcher
+from autograder.grading.isolation.slot import Slot
+from autograder.grading.isolation.staging import staged
+from autograder.grading.judging.session import Session
 
 pytestmark = pytest.mark.sandbox
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from autograder.course import Limits
-from autograder.grading.judge import judge
-from autograder.grading.session import Session
+from autograder.grading.judging.judge import judge
+from autograder.grading.judging.session import Session
 from autograder.testing import Judging, judging
 
 LIMITS = Limits(cell_seconds=10, question_seconds=4, submission_seconds=120)

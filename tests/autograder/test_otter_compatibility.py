@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.grading.bundle import read_bundle
+from autograder.grading.submissions.bundle import read_bundle
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "otter_compatibility.py"

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from autograder.course import Limits
-from autograder.grading.proxies import Inexpressible
-from autograder.grading.session import Session
+from autograder.grading.judging.proxies import Inexpressible
+from autograder.grading.judging.session import Session
 from autograder.testing import Judging, close, judging, mutable, probe, rng
 
 HOMEWORK = '''

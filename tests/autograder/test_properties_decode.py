@@ -12,8 +12,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autograder.grading.decode import Budget, decode
-from autograder.grading.wire import KINDS, NUMPY_DTYPES, TORCH_DTYPES, Handle, Limits, WireError, encode
+from autograder.grading.protocol.decode import Budget, decode
+from autograder.grading.protocol.wire import KINDS, NUMPY_DTYPES, TORCH_DTYPES, Handle, Limits, WireError, encode
 
 
 def bounded(examples: int):
@@ -219,8 +219,8 @@ def test_one_budget_holds_for_all_replies_of_a_case():
 
 HEAVY = """
     import gc, struct
-    from autograder.grading.decode import decode
-    from autograder.grading.wire import Limits, WireError
+    from autograder.grading.protocol.decode import decode
+    from autograder.grading.protocol.wire import Limits, WireError
 
     def count(number): return struct.pack(">I", number)
     wide = b"s" + count(1 << 24) + "\\U0001f600".encode() + b"a" * ((1 << 24) - 4)

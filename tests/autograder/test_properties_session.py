@@ -16,13 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autograder.course import Limits
-from autograder.grading import case, frames, session
-from autograder.grading.case import GRACE_SECONDS, Stopped
-from autograder.grading.decode import decode
-from autograder.grading.line import Line
-from autograder.grading.proxies import Inexpressible, Proxy, StudentError
-from autograder.grading.session import Session
-from autograder.grading.wire import KINDS, Handle, WireError, encode
+from autograder.grading.judging import case, session
+from autograder.grading.judging.case import GRACE_SECONDS, Stopped
+from autograder.grading.judging.proxies import Inexpressible, Proxy, StudentError
+from autograder.grading.judging.session import Session
+from autograder.grading.protocol import frames
+from autograder.grading.protocol.decode import decode
+from autograder.grading.protocol.line import Line
+from autograder.grading.protocol.wire import KINDS, Handle, WireError, encode
 
 QUESTION = 5.0
 FUNCTION = 0

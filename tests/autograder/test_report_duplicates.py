@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from autograder.grading.results import Folder, record
-from autograder.grading.submission import find_submissions
+from autograder.grading.batches.results import Folder, record
+from autograder.grading.submissions.submission import find_submissions
 from autograder.report.duplicates import find_duplicates
 from autograder.report.likeness import alike, grams_of, groups, longest_passage, shared_by_most
 from autograder.report.read import read_results

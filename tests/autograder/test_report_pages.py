@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from autograder.cli import main
-from autograder.grading.results import Folder, record
-from autograder.grading.submission import Submission
+from autograder.grading.batches.results import Folder, record
+from autograder.grading.submissions.submission import Submission
 from autograder.report.duplicates import Duplicates, Group
 from autograder.report.feedback import next_steps, what_happened
 from autograder.report.histogram import histogram

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from autograder.grading.results import Folder, WrongFolder, record
-from autograder.grading.submission import Submission
-from autograder.grading.table import cell, summary, table
+from autograder.grading.batches.results import Folder, WrongFolder, record
+from autograder.grading.batches.table import cell, summary, table
+from autograder.grading.submissions.submission import Submission
 
 CASE = "import math\n@test_case()\ndef test_x(x):\n    assert x == 1\n"
 FIELDS = ["submission", "student", "assignment", "status", "fault", "reason", "score", "possible", "mode", "questions"]
@@ -80,8 +80,8 @@ def test_the_manifest_says_where_each_submission_came_from(bundle, tmp_path):
 HOLD = """
 import json, os, sys, time
 from pathlib import Path
-from autograder.grading.bundle import read_bundle
-from autograder.grading.results import Folder
+from autograder.grading.submissions.bundle import read_bundle
+from autograder.grading.batches.results import Folder
 
 with Folder(Path(sys.argv[2]), read_bundle(Path(sys.argv[1]))):
     child = os.fork()

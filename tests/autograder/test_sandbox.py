@@ -15,16 +15,16 @@ import pyseccomp
 import pytest
 
 from autograder.course import Limits
-from autograder.grading import protections
-from autograder.grading.cgroup import Group
-from autograder.grading.filter import REFUSED, program
-from autograder.grading.launcher import Launcher
-from autograder.grading.mounts import OWN_PROCESSES
-from autograder.grading.sandbox import Sandbox
-from autograder.grading.session import Session
-from autograder.grading.slot import Infrastructure, Slot, share_of_cores
-from autograder.grading.staging import staged
-from autograder.grading.watch import tree
+from autograder.grading.isolation import protections
+from autograder.grading.isolation.cgroup import Group
+from autograder.grading.isolation.filter import REFUSED, program
+from autograder.grading.isolation.launcher import Launcher
+from autograder.grading.isolation.mounts import OWN_PROCESSES
+from autograder.grading.isolation.sandbox import Sandbox
+from autograder.grading.isolation.slot import Infrastructure, Slot, share_of_cores
+from autograder.grading.isolation.staging import staged
+from autograder.grading.isolation.watch import tree
+from autograder.grading.judging.session import Session
 
 pytestmark = [
     pytest.mark.sandbox,
@@ -296,6 +296,16 @@ def test_code_cannot_leave_its_cores(runtime):
     slot.release()
     assert printed.startswith(str(set(slot.cores)))
     assert [error[1] for error in session.ran.errors] == ["PermissionError"]
+
+
+def test_a_slot_sees_the_files_of_its_own_gpu_and_no_other(runtime):
+    slot = Slot.lease(devices=("/dev/full",), part="MIG-1")  # a device of this machine stands in
+    look = "import os\nprint(sorted(os.listdir('/dev')), os.environ['AUTOGRADER_DEVICE'])"
+    with contextlib.closing(Launcher(runtime, LIMITS, slot)) as launcher:
+        session, printed = inside(launcher, look + "\nprint(os.environ['CUDA_VISIBLE_DEVICES'])")
+        session.close()
+    slot.release()
+    assert "'full'" in printed and "nvidia" not in printed and printed.split()[-2:] == ["cuda", "MIG-1"]
 
 
 def test_a_fork_server_that_died_is_replaced(launcher):

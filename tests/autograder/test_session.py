@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from autograder.course import Limits
-from autograder.grading.outward import Mutable
-from autograder.grading.proxies import Inexpressible, StudentError
-from autograder.grading.session import Stopped
+from autograder.grading.judging.outward import Mutable
+from autograder.grading.judging.proxies import Inexpressible, StudentError
+from autograder.grading.judging.session import Stopped
 
 LIMITS = Limits(cell_seconds=5, question_seconds=4, submission_seconds=100)
 

@@ -7,16 +7,16 @@ import threading
 
 import pytest
 
-from autograder.grading import grade as grading
-from autograder.grading.batch import Gpus, shares_of
-from autograder.grading.crew import ATTEMPTS, Crew, Work
-from autograder.grading.desk import Warm, on_gpu
-from autograder.grading.gpu import MEGABYTE, Gpu, Usage, choose, read_gpus, read_usage, trouble
-from autograder.grading.grade import OutOfGpuMemory
-from autograder.grading.plan import Job
-from autograder.grading.share import BACK_SECONDS, SLACK, Board, Monitor, Room, Share
-from autograder.grading.slot import Infrastructure
-from autograder.grading.submission import Submission
+from autograder.grading.batches.batch import Gpus, shares_of
+from autograder.grading.batches.crew import ATTEMPTS, Crew, Work
+from autograder.grading.batches.desk import Warm, on_gpu
+from autograder.grading.batches.gpu import MEGABYTE, Gpu, Usage, choose, read_gpus, read_usage, trouble
+from autograder.grading.batches.plan import Job
+from autograder.grading.batches.share import BACK_SECONDS, SLACK, Board, Monitor, Room, Share
+from autograder.grading.isolation.slot import Infrastructure
+from autograder.grading.judging import grade as grading
+from autograder.grading.judging.grade import OutOfGpuMemory
+from autograder.grading.submissions.submission import Submission
 
 LISTING = """GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-aaa)
   MIG 3g.40gb     Device  0: (UUID: MIG-one)
@@ -325,7 +325,7 @@ def test_what_the_code_meets_on_a_gpu_is_not_charged_where_the_machine_may_be_at
         attempt.private.append(said)
         return {"status": "graded", "fault": None, "reason": None, "score": 0.0}
 
-    monkeypatch.setattr("autograder.grading.grade._Attempt.run", run)
+    monkeypatch.setattr("autograder.grading.judging.grade._Attempt.run", run)
     bundle = make_bundle({"q1": (1, "@test_case(points=1)\ndef test_a(x):\n    pass\n")})
     grader = grading.Grader(bundle, None, b"", None, device)
     if raised is None:

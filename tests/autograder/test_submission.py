@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from autograder.grading.submission import find_submissions, safe_name
+from autograder.grading.submissions.submission import find_submissions, safe_name
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_export_that_is_a_bomb_of_entries_is_not_opened(tmp_path, monkeypatch
         for number in range(6000):
             archive.writestr(str(number), b"")
     opened = []
-    monkeypatch.setattr("autograder.grading.archive.zipfile.ZipFile", opened.append)
+    monkeypatch.setattr("autograder.grading.submissions.archive.zipfile.ZipFile", opened.append)
     (found,) = find_submissions(tmp_path, "hw2")
     assert found.student == "ada" and opened == []
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autograder.grading.decode import decode
-from autograder.grading.frames import read_frame, write_frame
-from autograder.grading.wire import NUMPY_DTYPES, TORCH_DTYPES, Handle, Limits, Recipe, WireError, encode
+from autograder.grading.protocol.decode import decode
+from autograder.grading.protocol.frames import read_frame, write_frame
+from autograder.grading.protocol.wire import NUMPY_DTYPES, TORCH_DTYPES, Handle, Limits, Recipe, WireError, encode
 
 leaves = (
     st.none()

@@ -123,8 +123,8 @@ for name in ("do_call", "do_name", "do_next", "do_iterate", "do_item", "do_attri
         "answers_before_it_is_asked",
         WORKER
         + """
-from autograder.grading.frames import write_frame
-from autograder.grading.wire import encode
+from autograder.grading.protocol.frames import write_frame
+from autograder.grading.protocol.wire import encode
 for n in range(50):
     write_frame(worker.connection, encode(["value", True, []]))
 """,
@@ -133,8 +133,8 @@ for n in range(50):
         "claims_to_have_passed",
         WORKER
         + """
-from autograder.grading.frames import write_frame
-from autograder.grading.wire import encode
+from autograder.grading.protocol.frames import write_frame
+from autograder.grading.protocol.wire import encode
 for claim in (["done", [], ""], ["passed", 13], ["value", {"q1": 4, "score": 13}, []], ["graded", 13.0]):
     write_frame(worker.connection, encode(claim))
 """,
@@ -192,7 +192,7 @@ for claim in (["done", [], ""], ["passed", 13], ["value", {"q1": 4, "score": 13}
         "guesses_handles",
         """
         import os
-        from autograder.grading.wire import Handle
+        from autograder.grading.protocol.wire import Handle
         answer = Handle(os.urandom(16), "instance", "x")
         def mean(x): return Handle(bytes(16), "function", "mean")
         def squares(n): return [Handle(bytes([k % 256]) * 16, "generator", "x") for k in range(n)]

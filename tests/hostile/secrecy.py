@@ -80,7 +80,7 @@ ATTACKS = [
         """
         import importlib.util, os
         found = []
-        for name in ("solutions", "autograder.author", "autograder.cli", "autograder.grading.judge"):
+        for name in ("solutions", "autograder.author", "autograder.cli", "autograder.grading.judging.judge"):
             try:
                 found += [name] * (importlib.util.find_spec(name) is not None)
             except (ImportError, AttributeError, ValueError):
@@ -95,7 +95,7 @@ ATTACKS = [
         """
         from autograder.testing import judging
         found = [judging.get()] * (judging.get() is not None)
-        for name in ("judge", "secret", "bundle", "session", "proxies"):
+        for name in ("judging.judge", "judging.session", "judging.proxies", "batches.secret", "submissions.bundle"):
             try:
                 found.append(__import__("autograder.grading." + name, fromlist=["x"]))
             except ImportError:
@@ -108,8 +108,9 @@ ATTACKS = [
         import gc, sys
         texts = [o for part in gc.get_objects() for o in gc.get_referents(part) if isinstance(o, (str, bytes))]
         found = [o[:20] for o in texts if ("hidden" + "_mark" if isinstance(o, str) else b"hidden" + b"_mark") in o]
-        for name in ("judge", "secret", "session", "bundle", "proxies"):
-            found += [name] * ("autograder.grading." + name in sys.modules)
+        for name in sys.modules:
+            if name.startswith("autograder.grading.") and name.split(".")[2] not in ("protocol", "inside"):
+                found.append(name)
         """,
     ),
     wrong_and(

@@ -17,7 +17,7 @@ from archives import MARK
 from assignment import HIDDEN, POSSIBLE, SECRET, write_assignment
 from submissions import CLASSES, EVERY, HONEST, write_all
 
-from autograder.grading.slot import FIRST_UID, MOST_SLOTS
+from autograder.grading.isolation.slot import FIRST_UID, MOST_SLOTS
 
 COURSE = """
 [limits]
@@ -83,7 +83,7 @@ def _autograder(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 def _names(submissions: Path) -> dict[str, str]:
     """Attack -> the name under which the grader keeps its result."""
-    from autograder.grading.submission import find_submissions
+    from autograder.grading.submissions.submission import find_submissions
 
     by_path = {found.path.name: found.name for found in find_submissions(submissions, "toy")}
     return {attack.name: by_path.get(attack.file or attack.name) for attack in EVERY.values()}

@@ -1,0 +1,1 @@
+"""Hidden tests on proxies: one submission, from the file to its record."""

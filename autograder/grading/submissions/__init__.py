@@ -1,0 +1,1 @@
+"""What comes in: assignments and submissions, opened safely."""
