@@ -137,3 +137,44 @@ def open_session(tmp_path):
     yield start
     for session in opened:
         session.close()
+
+
+@pytest.fixture(scope="session")
+def runtime():
+    """What every sandbox sees, staged once."""
+    from autograder.grading.isolation.staging import staged
+
+    with staged() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def launcher(request, runtime):
+    """Starts real sandboxes on one slot, with the limits that the module calls LIMITS."""
+    from autograder.grading.isolation.launcher import Launcher
+    from autograder.grading.isolation.slot import Slot
+
+    slot = Slot.lease()
+    found = Launcher(runtime, request.module.LIMITS, slot)
+    yield found
+    found.close()
+    slot.release()
+
+
+@pytest.fixture
+def sandboxed(request, launcher):
+    """sandboxed(*cells) -> a Session whose notebook was run, in real sandboxes."""
+    from autograder.grading.judging.session import Session
+
+    opened = []
+
+    def start(*cells, files: dict | None = None, limits: Limits = request.module.LIMITS):
+        listed = [cell if isinstance(cell, list) else [cell, []] for cell in cells]
+        opened.append(Session(launcher, files or {}, listed, 0, limits))
+        opened[-1].run()
+        opened[-1].begin("q")
+        return opened[-1]
+
+    yield start
+    for session in opened:
+        session.close()

@@ -6,43 +6,12 @@ from dataclasses import replace
 import pytest
 
 from autograder.course import Limits
-from autograder.grading.isolation.launcher import Launcher
-from autograder.grading.isolation.slot import Slot
-from autograder.grading.isolation.staging import staged
-from autograder.grading.judging.session import Session
 
 pytestmark = pytest.mark.sandbox
 LIMITS = Limits(
     **{"cell_seconds": 20, "question_seconds": 10, "submission_seconds": 100, "output_kb": 8},
     **{"memory_mb": 1000, "processes": 64, "file_mb": 16},
 )
-
-
-@pytest.fixture(scope="module")
-def launcher():
-    slot = Slot.lease()
-    with staged() as runtime:
-        found = Launcher(runtime, LIMITS, slot)
-        yield found
-        found.close()
-    slot.release()
-
-
-@pytest.fixture
-def open_session(launcher):
-    """open_session(*cells) -> a Session whose notebook was run, in real sandboxes."""
-    opened = []
-
-    def start(*cells, files: dict | None = None, limits: Limits = LIMITS):
-        listed = [cell if isinstance(cell, list) else [cell, []] for cell in cells]
-        opened.append(Session(launcher, files or {}, listed, 0, limits))
-        opened[-1].run()
-        opened[-1].begin("q")
-        return opened[-1]
-
-    yield start
-    for session in opened:
-        session.close()
 
 
 OTTER = [
@@ -54,7 +23,7 @@ OTTER = [
 ]
 
 
-def test_otters_own_cells_cost_nothing_and_show_nothing(open_session):
+def test_otters_own_cells_cost_nothing_and_show_nothing(sandboxed):
     cells = [
         *OTTER,
         "grader.check('q1')",
@@ -69,7 +38,7 @@ def test_otters_own_cells_cost_nothing_and_show_nothing(open_session):
         "x = 2\ngrader.check('q2')",
         "result = 'there'",
     ]
-    session = open_session(*cells, limits=LIMITS)
+    session = sandboxed(*cells, limits=LIMITS)
     assert [(number, kind) for number, kind, _ in session.ran.errors] == [(len(cells) - 1, "AttributeError")]
     assert session.get("result") == "there"
     assert view(session, "q1", "x") == 1 and view(session, "q2", "x") == 2
@@ -134,25 +103,25 @@ COUNTS = {
 NAMES = re.compile(r"\b(q1|f|q|n|held|net|Keeper|keeper)\b")
 
 
-def test_which_definition_counts(open_session):
+def test_which_definition_counts(sandboxed):
     """All stories in one notebook, each with names and a question of its own."""
     cells = []
     for number, (story, _) in enumerate(COUNTS.values()):
         for cell in story:
             source, questions = cell if isinstance(cell, list) else (cell, [])
             cells.append([NAMES.sub(rf"\1_{number}", source), [f"{name}_{number}" for name in questions]])
-    session = open_session(*cells, limits=LIMITS)
+    session = sandboxed(*cells, limits=LIMITS)
     found = {story: view(session, f"q1_{n}", f"f_{n}")(2) for n, story in enumerate(COUNTS)}
     assert found == {story: expected for story, (_, expected) in COUNTS.items()}
 
 
-def test_a_renamed_function_is_missing(open_session):
-    session = open_session("def f2(x): return x + 1", "grader.check('q1')")
+def test_a_renamed_function_is_missing(sandboxed):
+    session = sandboxed("def f2(x): return x + 1", "grader.check('q1')")
     assert view(session, "q1", "f") is None and view(session, "q1", "f2")(1) == 2
 
 
-def test_a_cell_that_ends_the_process_costs_itself_only(open_session):
-    session = open_session(
+def test_a_cell_that_ends_the_process_costs_itself_only(sandboxed):
+    session = sandboxed(
         "a = 1",
         "import os\nos._exit(0)",
         "b = a + 1",
@@ -169,9 +138,9 @@ def test_a_cell_that_ends_the_process_costs_itself_only(open_session):
 RESISTS = "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass"
 
 
-def test_endless_cells_cost_themselves_and_are_named(open_session):
+def test_endless_cells_cost_themselves_and_are_named(sandboxed):
     limits = replace(LIMITS, cell_seconds=1)
-    session = open_session("a = 1", "while True: pass", RESISTS, "import time\ntime.sleep(99)", "b = 2", limits=limits)
+    session = sandboxed("a = 1", "while True: pass", RESISTS, "import time\ntime.sleep(99)", "b = 2", limits=limits)
     assert [session.get(name) for name in "ab"] == [1, 2]
     assert [error[:2] for error in session.ran.errors] == [[2, "OutOfTime"], [4, "OutOfTime"]]
     assert session.ran.skipped == {3: "did not end within 1 s"}
@@ -179,9 +148,9 @@ def test_endless_cells_cost_themselves_and_are_named(open_session):
 
 
 @pytest.mark.parametrize("last", ["while True: pass", RESISTS], ids=["soft", "resists"])
-def test_when_the_time_for_the_notebook_is_over_what_stands_is_judged(open_session, last):
+def test_when_the_time_for_the_notebook_is_over_what_stands_is_judged(sandboxed, last):
     limits = replace(LIMITS, cell_seconds=20, question_seconds=4, submission_seconds=10)
-    session = open_session("def f(): return 1", last, "def g(): return 2", limits=limits)
+    session = sandboxed("def f(): return 1", last, "def g(): return 2", limits=limits)
     assert session.get("f")() == 1 and session.get("g") is None
     assert list(session.ran.skipped) == [2] and session.ran.errors == []
     said = r"was at work when the [\d.]+ s for the whole notebook were over \(the cells after it could not be run .*\)"
@@ -189,25 +158,25 @@ def test_when_the_time_for_the_notebook_is_over_what_stands_is_judged(open_sessi
     assert session.limits_hit == ["submission time"]
 
 
-def test_a_notebook_that_ends_its_process_again_and_again_is_judged_up_to_there(open_session, monkeypatch):
+def test_a_notebook_that_ends_its_process_again_and_again_is_judged_up_to_there(sandboxed, monkeypatch):
     monkeypatch.setattr("autograder.grading.judging.session.RESTARTS", 2)
     ends = "import os\nos._exit(1)"
-    session = open_session("a = 1", ends, "b = 2", ends, "c = 3", ends, "d = 4", limits=LIMITS)
+    session = sandboxed("a = 1", ends, "b = 2", ends, "c = 3", ends, "d = 4", limits=LIMITS)
     assert [session.get(name) for name in "abcd"] == [1, 2, None, None]
     assert session.ran.skipped[2] == "ended the Python process" and "after it could not" in session.ran.skipped[4]
 
 
-def test_much_output_keeps_its_head_and_its_tail(open_session):
-    session = open_session("print('head')\nfor n in range(20_000): print(n)", "print('tail')\nend = 1", limits=LIMITS)
+def test_much_output_keeps_its_head_and_its_tail(sandboxed):
+    session = sandboxed("print('head')\nfor n in range(20_000): print(n)", "print('tail')\nend = 1", limits=LIMITS)
     printed = session.ran.printed
     assert printed.startswith("head\n0\n1\n") and printed.endswith("19999\ntail\n")
     assert "characters left out" in printed and len(printed) < 1100 * LIMITS.output_kb
     assert session.get("end") == 1 and session.limits_hit == ["output"]
 
 
-def test_a_report_that_lies_about_the_run_cannot_do_harm(open_session):
+def test_a_report_that_lies_about_the_run_cannot_do_harm(sandboxed):
     """The student's code answers in the worker's place: cells that never were, endless text, limits of its own."""
-    session = open_session(
+    session = sandboxed(
         "import sys\n"
         "worker = next(o for o in __import__('gc').get_objects() if type(o).__name__ == 'Worker')\n"
         "lies = [[999, 'x', 'y'], [-1, 'x', 'y'], [1, 'x' * 9999, 'y' * 9999], 3]\n"
@@ -218,29 +187,29 @@ def test_a_report_that_lies_about_the_run_cannot_do_harm(open_session):
     assert len(session.ran.printed) < 1100 * LIMITS.output_kb and session.limits_hit == ["output"]
 
 
-def test_files_that_do_not_fit_are_named_and_the_rest_is_there(open_session):
+def test_files_that_do_not_fit_are_named_and_the_rest_is_there(sandboxed):
     files = {"small": b"1", "large": bytes(17 << 20), "small/below": b"2", "../outside": b"3"}
-    session = open_session("import os\nfound = sorted(os.listdir()), open('small').read()", files=files)
+    session = sandboxed("import os\nfound = sorted(os.listdir()), open('small').read()", files=files)
     assert session.get("found") == (["large", "small"], "1") and session.ran.errors == []
     assert "large could not be put beside the notebook" in session.ran.printed
     assert "small/below could not be put beside the notebook" in session.ran.printed
 
 
-def test_what_runs_before_a_cell_is_not_part_of_it(open_session):
-    session = open_session(
+def test_what_runs_before_a_cell_is_not_part_of_it(sandboxed):
+    session = sandboxed(
         ["seen = rng_seed\nrng_seed = 0", [], "rng_seed = 7"], ["again = rng_seed, In[-1]", [], "rng_seed = 7"]
     )
     assert session.get("seen") == 7 and session.get("again") == (7, "again = rng_seed, In[-1]")
 
 
-def test_a_cell_that_takes_all_memory_costs_itself_only(open_session):
-    session = open_session("a = 1", "held = []\nwhile True: held.append(bytearray(b'x' * (64 << 20)))", "b = a + 1")
+def test_a_cell_that_takes_all_memory_costs_itself_only(sandboxed):
+    session = sandboxed("a = 1", "held = []\nwhile True: held.append(bytearray(b'x' * (64 << 20)))", "b = a + 1")
     assert session.get("b") == 2 and session.limits_hit == ["memory"]
     assert session.ran.skipped == {2: "used more than 1000 MB of memory"}
 
 
-def test_a_cell_that_fills_the_disk_costs_itself_only(open_session):
-    session = open_session(
+def test_a_cell_that_fills_the_disk_costs_itself_only(sandboxed):
+    session = sandboxed(
         "with open('big', 'wb') as stream:\n    while True: stream.write(bytes(1 << 20))",
         "import os\nos.remove('big')\nopen('small', 'w').write('fits')\nb = open('small').read()",
     )
@@ -249,8 +218,8 @@ def test_a_cell_that_fills_the_disk_costs_itself_only(open_session):
     assert ((number, kind) == (1, "OSError") and "No space left" in text) or "File too large" in text
 
 
-def test_a_cell_that_starts_too_many_processes_costs_itself_only(open_session):
-    session = open_session(
+def test_a_cell_that_starts_too_many_processes_costs_itself_only(sandboxed):
+    session = sandboxed(
         "import os, time\nwhile True:\n    if os.fork() == 0:\n        time.sleep(2)\n        os._exit(0)",
         "import time\ntime.sleep(3)\nb = 2",
     )
@@ -258,8 +227,8 @@ def test_a_cell_that_starts_too_many_processes_costs_itself_only(open_session):
     assert session.ran.errors[0][:2] == [1, "BlockingIOError"]
 
 
-def test_too_many_open_files_are_named(open_session):
-    session = open_session("held = []\nwhile True: held.append(open('/dev/null'))", "held = None\nb = 2")
+def test_too_many_open_files_are_named(sandboxed):
+    session = sandboxed("held = []\nwhile True: held.append(open('/dev/null'))", "held = None\nb = 2")
     assert session.get("b") == 2 and session.ran.skipped == {}
     ((number, kind, text),) = session.ran.errors
     assert (number, kind) == (1, "OSError") and "Too many open files" in text

@@ -93,7 +93,7 @@ def test_limits_come_from_the_course_and_a_timeout_shortens_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[limits]\nspeed = 3", "no setting 'speed'"),
+        ("[limits]\nspeed = 3", "no limit 'speed'"),
         ("[limits]\nmemory_mb = -1", "above 0"),
         ("[limits]\nmemory_mb = true", "above 0"),
         ("[limits", "not valid TOML"),

@@ -5,41 +5,10 @@ import json
 import pytest
 
 from autograder.course import Limits
-from autograder.grading.isolation.launcher import Launcher
-from autograder.grading.isolation.slot import Slot
-from autograder.grading.isolation.staging import staged
-from autograder.grading.judging.session import Session
 
 pytestmark = pytest.mark.sandbox
 
 LIMITS = Limits(cell_seconds=30, question_seconds=10, submission_seconds=200, output_kb=64)
-
-
-@pytest.fixture(scope="module")
-def launcher():
-    slot = Slot.lease()
-    with staged() as runtime:
-        found = Launcher(runtime, LIMITS, slot)
-        yield found
-        found.close()
-    slot.release()
-
-
-@pytest.fixture
-def open_session(launcher):
-    """open_session(*cells) -> a Session whose notebook was run, in real sandboxes."""
-    opened = []
-
-    def start(*cells, files: dict | None = None, limits: Limits = LIMITS):
-        listed = [cell if isinstance(cell, list) else [cell, []] for cell in cells]
-        opened.append(Session(launcher, files or {}, listed, 0, limits))
-        opened[-1].run()
-        opened[-1].begin("q")
-        return opened[-1]
-
-    yield start
-    for session in opened:
-        session.close()
 
 
 # name -> its cells; they leave what they found in the variable `name_`
@@ -169,11 +138,11 @@ EXPECTED = {
 }
 
 
-def test_what_runs_in_jupyter_runs_here(open_session, as_notebook):
+def test_what_runs_in_jupyter_runs_here(sandboxed, as_notebook):
     cells = [cell for group in FINE.values() for cell in group]
     of = [name for name, group in FINE.items() for _ in group]
     other = json.dumps(as_notebook("x = 1", "from_other = 10 + x")).encode()
-    session = open_session(*cells, files={"other.ipynb": other}, limits=LIMITS)
+    session = sandboxed(*cells, files={"other.ipynb": other}, limits=LIMITS)
     assert [
         (of[number - 1], kind, text) for number, kind, text in session.ran.errors if of[number - 1] not in RAISES
     ] == []
@@ -208,17 +177,17 @@ ENDS = {
 }
 
 
-def test_what_ends_a_cell_ends_that_cell_only(open_session):
+def test_what_ends_a_cell_ends_that_cell_only(sandboxed):
     cells = [cell for ending in ENDS for cell in (ending, "count = globals().get('count', 0) + 1")]
-    session = open_session(*cells, limits=LIMITS)
+    session = sandboxed(*cells, limits=LIMITS)
     assert session.get("count") == len(ENDS) and session.ran.skipped == {}
     assert [(number - 1) // 2 for number, _, _ in session.ran.errors] == list(range(len(ENDS)))
     for (kind, text), (expected, part) in zip((error[1:] for error in session.ran.errors), ENDS.values()):
         assert kind == expected and part in text
 
 
-def test_an_interrupted_await_does_not_go_on_beside_the_next_cell(open_session):
-    session = open_session(
+def test_an_interrupted_await_does_not_go_on_beside_the_next_cell(sandboxed):
+    session = sandboxed(
         "import asyncio\nturns = []\nwhile True:\n    turns.append(1)\n    await asyncio.sleep(0.01)",
         "before = len(turns)\nawait asyncio.sleep(0.1)\nafter = len(turns)",
         limits=Limits(cell_seconds=1),
@@ -230,7 +199,7 @@ def test_an_interrupted_await_does_not_go_on_beside_the_next_cell(open_session):
 SEEDED = "import random, numpy, torch\ndrawn = [random.random(), float(numpy.random.rand()), float(torch.rand(()))]"
 
 
-def test_each_submission_has_its_seed(open_session):
-    assert open_session(SEEDED).get("drawn") == open_session(SEEDED).get("drawn")
-    other = open_session(SEEDED, "random.seed(0); numpy.random.seed(0); torch.manual_seed(0)", SEEDED).get("drawn")
-    assert other == open_session(SEEDED).get("drawn")  # the sessions of these tests have seed 0
+def test_each_submission_has_its_seed(sandboxed):
+    assert sandboxed(SEEDED).get("drawn") == sandboxed(SEEDED).get("drawn")
+    other = sandboxed(SEEDED, "random.seed(0); numpy.random.seed(0); torch.manual_seed(0)", SEEDED).get("drawn")
+    assert other == sandboxed(SEEDED).get("drawn")  # the sessions of these tests have seed 0

@@ -22,7 +22,6 @@ from autograder.grading.isolation.launcher import Launcher
 from autograder.grading.isolation.mounts import OWN_PROCESSES
 from autograder.grading.isolation.sandbox import Sandbox
 from autograder.grading.isolation.slot import Infrastructure, Slot, share_of_cores
-from autograder.grading.isolation.staging import staged
 from autograder.grading.isolation.watch import tree
 from autograder.grading.judging.session import Session
 
@@ -31,21 +30,6 @@ pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="only root can give a slot its own host user"),
 ]
 LIMITS = Limits(cell_seconds=30, question_seconds=10, submission_seconds=90, memory_mb=1500, processes=64, file_mb=64)
-
-
-@pytest.fixture(scope="module")
-def runtime():
-    with staged() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def launcher(runtime):
-    slot = Slot.lease()
-    found = Launcher(runtime, LIMITS, slot)
-    yield found
-    found.close()
-    slot.release()
 
 
 def inside(launch, *cells: str, limits: Limits = LIMITS):
