@@ -122,9 +122,7 @@ class Sandbox:
             elif self.keeper in ready:  # the worker is gone: so is all else
                 poll.unregister(self.keeper)
                 self.end()
-            inside = self._payload()
-            held = memory(self.process.pid, *inside, ceiling=ceiling)
-            self.peak = max(self.peak, held)
+            inside, held = self._look()
             if held > ceiling:
                 self.hits.add("memory")
                 self.end()
@@ -135,6 +133,13 @@ class Sandbox:
                 self.overrun = "the code wrote more files than it may"
                 self.end()
         os.close(self._words)
+
+    def _look(self) -> tuple[list[int], int]:
+        """(the worker, bytes of memory held by everything inside); the peak is noted."""
+        inside = self._payload()
+        held = memory(self.process.pid, *inside, ceiling=self.limits.memory_mb * mounts.MEGABYTE)
+        self.peak = max(self.peak, held)
+        return inside, held
 
     def end(self) -> None:
         """SIGKILL to the first process of the namespace: the kernel ends all others with it, bubblewrap ends itself."""
@@ -153,6 +158,8 @@ class Sandbox:
 
     def kill(self) -> None:
         """End the sandbox and everything in it, and wait until it is gone. Safe to call twice."""
+        if self.process.returncode is None:
+            self._look()  # a short run may have ended between two looks of the watch
         self.end()
         if self.process.returncode is None:
             leaving = os.pidfd_open(self.process.pid)  # it stays ours until it is waited for
