@@ -177,7 +177,7 @@ def test_a_fork_starts_much_faster_than_a_fresh_python(launcher, runtime):
     [
         ("memory", "held = []\nwhile True: held.append(bytearray(b'x' * (32 << 20)))"),
         ("memory", "import mmap\nm = mmap.mmap(-1, 2000 << 20)\nfor at in range(0, 2000 << 20, 4096): m[at] = 1"),
-        ("disk", "f = open('/work/big', 'wb')\nfor n in range(100): f.write(bytes(1 << 20))"),
+        ("disk", "f = open('big', 'wb')\nfor n in range(100): f.write(bytes(1 << 20))"),
         ("disk", "import os\nfor n in range(150_000): open(f'/tmp/{n}', 'w').close()"),
     ],
 )

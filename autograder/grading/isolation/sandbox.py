@@ -40,6 +40,7 @@ class Sandbox:
             raise Infrastructure("Student code is never run as root: lease a slot, which has a host user of its own.")
         self.limits, self.overrun, self.said, self.peak = limits, None, b"", 0
         self.hits: set[str] = set()
+        self.ceiling = limits.memory_mb * mounts.MEGABYTE
         self.keeper: int | None = None  # pidfd of the worker's parent in the fork server
         self.keeper_pid = 0
         self.group: Group | None = None
@@ -88,7 +89,7 @@ class Sandbox:
 
     def _group(self, slot: Slot) -> None:
         name = f"sandbox-{slot.uid}-{self.process.pid}"  # student code can read it
-        self.group = Group.make(name, self.limits.memory_mb * mounts.MEGABYTE, self.limits.processes)
+        self.group = Group.make(name, self.ceiling, self.limits.processes)
 
     def _payload(self) -> list[int]:
         """The worker: a child of its keeper in the fork server, or of bubblewrap's first process inside."""
@@ -107,7 +108,6 @@ class Sandbox:
 
     def _watch(self) -> None:
         """Drain what the process prints (its last words are kept); look at memory and disk ten times a second."""
-        ceiling = self.limits.memory_mb * mounts.MEGABYTE
         poll = select.poll()
         poll.register(self._words, select.POLLIN | select.POLLHUP)
         if self.keeper is not None:
@@ -123,7 +123,7 @@ class Sandbox:
                 poll.unregister(self.keeper)
                 self.end()
             inside, held = self._look()
-            if held > ceiling:
+            if held > self.ceiling:
                 self.hits.add("memory")
                 self.end()
             lacking = full(inside[0], mounts.WRITABLE) if inside else None
@@ -137,7 +137,7 @@ class Sandbox:
     def _look(self) -> tuple[list[int], int]:
         """(the worker, bytes of memory held by everything inside); the peak is noted."""
         inside = self._payload()
-        held = memory(self.process.pid, *inside, ceiling=self.limits.memory_mb * mounts.MEGABYTE)
+        held = memory(self.process.pid, *inside, ceiling=self.ceiling)
         self.peak = max(self.peak, held)
         return inside, held
 
