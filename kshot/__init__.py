@@ -8,6 +8,7 @@ from importlib import import_module
 
 from kshot.data import Characters, characters, glyphs, omniglot
 from kshot.episodes import Episodes, TaskDistribution
+from kshot.learners.gradient import MAML, Reptile
 from kshot.learners.metric import Matching, PixelNeighbour, Prototypical, Relation, Siamese
 from kshot.nets import Conv4
 from kshot.pretrained import pretrained
@@ -19,6 +20,7 @@ from kshot.train import fit
 __version__ = "0.1.0"
 
 __all__ = [
+    "MAML",
     "CharacterOrWriter",
     "Characters",
     "Conv4",
@@ -29,6 +31,7 @@ __all__ = [
     "PixelNeighbour",
     "Prototypical",
     "Relation",
+    "Reptile",
     "Result",
     "Siamese",
     "TaskDistribution",

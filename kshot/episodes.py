@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -86,6 +87,14 @@ def ways_of(support_y: Tensor | None) -> int:
         kind = "no labels" if support_y is None else f"targets of shape {tuple(support_y.shape)}"
         raise ValueError(f"a classifier needs class ids [T, S] in support_y, but the support holds {kind}")
     return int(support_y.max()) + 1
+
+
+def one_hot(y: Tensor, ways: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Class ids [T, S] as indicators [T, S, N] of 0 and 1; raises ValueError on a label outside 0..N-1."""
+    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < ways:
+        bad = int(y.max()) if int(y.max()) >= ways else int(y.min())
+        raise ValueError(f"labels hold class {bad}, but ways={ways}: relabel the classes 0..{ways - 1} in each episode")
+    return F.one_hot(y, ways).to(dtype)
 
 
 def _check_side(side: str, x: Tensor, y: Tensor | None) -> None:

@@ -7,16 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kshot.episodes import Episodes, ways_of
+from kshot.episodes import Episodes, one_hot, ways_of
 from kshot.nets import Conv4, Statistics
-
-
-def one_hot(y: Tensor, ways: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Class ids [T, S] as indicators [T, S, N] of 0 and 1; raises ValueError on a label outside 0..N-1."""
-    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < ways:
-        bad = int(y.max()) if int(y.max()) >= ways else int(y.min())
-        raise ValueError(f"labels hold class {bad}, but ways={ways}: relabel the classes 0..{ways - 1} in each episode")
-    return F.one_hot(y, ways).to(dtype)
 
 
 def prototypes(z: Tensor, y: Tensor, ways: int) -> Tensor:

@@ -1,0 +1,102 @@
+"""Many copies of one small multilayer perceptron at once, each with its own weights, and their slopes in closed form.
+
+With nets this small, time goes into starting operations, not into arithmetic. So all tasks share one batched product a
+layer, and the inner slopes are written out (backpropagation as four products) instead of being found by automatic
+differentiation, whose own graph would then have to be differentiated again.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from kshot.functional import output_error
+from kshot.inner import Parameters, Slopes
+
+# By activation: the derivative at h, given the activation's value at h.
+DERIVATIVES = {nn.ReLU: lambda value: (value > 0).to(value.dtype), nn.Tanh: lambda value: 1 - value * value}
+
+
+class StackedMLP:
+    """The function of an `nn.Sequential` of Linear layers with ReLU or Tanh between them, for T tasks at once.
+
+    A parameter is [*shape], shared by all tasks, or [T, *shape], one for each.
+    """
+
+    def __init__(self, net: nn.Sequential, head: nn.Linear | None = None):
+        self.layers: list[tuple[str, str | None]] = []  # names of weight and bias
+        self.activations: list[type[nn.Module] | None] = []  # what follows each layer
+        named = [(f"net.{name}", module) for name, module in net.named_children()]
+        for name, module in named + ([("head", head)] if head is not None else []):
+            if isinstance(module, nn.Linear):
+                self.layers.append((f"{name}.weight", f"{name}.bias" if module.bias is not None else None))
+                self.activations.append(None)
+            else:
+                self.activations[-1] = type(module)
+
+    @staticmethod
+    def fits(net: nn.Module) -> bool:
+        """Whether `net` is such a perceptron: layers that alternate, the last one linear."""
+        kinds = [type(module) for module in net.children()] if type(net) is nn.Sequential else []
+        return (
+            len(kinds) % 2 == 1
+            and all(kind is nn.Linear for kind in kinds[::2])
+            and all(kind in DERIVATIVES for kind in kinds[1::2])
+        )
+
+    def __call__(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Outputs [T, B, d] for inputs [T, B, x]."""
+        return self.forward(parameters, x)[-1]
+
+    def forward(self, parameters: Parameters, x: Tensor) -> list[Tensor]:
+        """The input of every layer, and last the output: each [T, B, width]."""
+        values = [x]
+        for (weight, bias), activation in zip(self.layers, self.activations):
+            h = linear(values[-1], parameters[weight], None if bias is None else parameters[bias])
+            values.append(h if activation is None else torch.relu(h) if activation is nn.ReLU else torch.tanh(h))
+        return values
+
+    def slopes(self, parameters: Parameters, values: list[Tensor], error: Tensor, wanted: set[str]) -> Parameters:
+        """The slopes [T, *shape] of the `wanted` parameters, by backpropagation.
+
+        values: what `forward` returned;  error: d loss / d output, [T, B, d]
+        """
+        slopes, left = {}, len(wanted)
+        for index in reversed(range(len(self.layers))):
+            weight, bias = self.layers[index]
+            if weight in wanted:
+                slopes[weight] = error.mT @ values[index]  # [T, out, in]
+                left -= 1
+            if bias in wanted:
+                slopes[bias] = error.sum(1)  # [T, out]
+                left -= 1
+            if not left or not index:
+                break
+            error = error @ parameters[weight]
+            if self.activations[index - 1] is not None:
+                error = error * DERIVATIVES[self.activations[index - 1]](values[index])
+        return slopes
+
+
+def stacked_slopes(mlp: StackedMLP, theta: Parameters, x: Tensor, y: Tensor, order: int) -> Slopes:
+    """Slopes of each task's loss on x [T, B, d], y [T, B, ...], for `descend`; orders as in `autograd_slopes`.
+
+    Instead of the loss they report the outputs, which stop being finite no later.
+    """
+
+    def slopes(phi: Parameters) -> tuple[Tensor, Parameters]:
+        with torch.set_grad_enabled(order == 2):
+            now = theta | phi
+            values = mlp.forward(now, x)
+            return values[-1], mlp.slopes(now, values, output_error(values[-1], y), set(phi))
+
+    return slopes
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W' + b for x [T, B, in], with W [out, in] and b [out] shared, or [T, out, in] and [T, out] one a task."""
+    if weight.dim() == 2 and (bias is None or bias.dim() == 1):
+        return torch.nn.functional.linear(x, weight, bias)
+    if weight.dim() == 2:
+        weight = weight.expand(len(x), -1, -1)
+    if bias is None:
+        return x @ weight.mT
+    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
