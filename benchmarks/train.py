@@ -1,6 +1,6 @@
 """Make the checkpoints that come with the course: `python benchmarks/train.py protonet_omniglot`.
 
-An interrupted training continues where it was. The recipes are in kshot/pretrained.py; `--threads` is the number of
+An interrupted training continues where it was. The recipes are in kshot/recipes.py; `--threads` is the number of
 CPU threads (a GPU is used where there is one), and the wall time is printed with the result on validation alphabets.
 """
 
@@ -10,7 +10,8 @@ import time
 import torch
 
 from kshot.checkpoint import SHIPPED
-from kshot.pretrained import RECIPES, train
+from kshot.pretrained import train
+from kshot.recipes import RECIPES
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ ORDER = (
     "scores",
     "run",
     "train",
+    "recipes",
     "pretrained",
     "see",
     "exercises",
