@@ -1,7 +1,8 @@
 """Make the checkpoints that come with the course: `python benchmarks/train.py protonet_omniglot`.
 
 An interrupted training continues where it was. The recipes are in kshot/recipes.py; `--threads` is the number of
-CPU threads (a GPU is used where there is one), and the wall time is printed with the result on validation alphabets.
+CPU threads, `--device` where to train (auto: a GPU where there is one), and the wall time is printed with the result on
+the validation tasks.
 """
 
 import argparse
@@ -18,11 +19,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", choices=sorted(RECIPES), metavar="NAME", help=", ".join(sorted(RECIPES)))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in arguments.names:
         start = time.time()
-        history = train(name, SHIPPED / f"{name}.safetensors")
+        history = train(name, SHIPPED / f"{name}.safetensors", arguments.device)
         best = history.validation.get(history.best_step)
         print(f"{name}: best validation {best:.4f} at step {history.best_step}, {time.time() - start:.0f} s")
 

@@ -7,6 +7,7 @@ the exercises (`kshot.check`) load when first used.
 from importlib import import_module
 
 from kshot.data import Characters, characters, glyphs, omniglot
+from kshot.devices import device
 from kshot.episodes import Episodes, TaskDistribution
 from kshot.learners.attention import SNAIL, InContextTransformer
 from kshot.learners.fast_weights import MetaNetwork
@@ -51,6 +52,7 @@ __all__ = [
     "TaskDistribution",
     "characters",
     "check",
+    "device",
     "evaluate",
     "fit",
     "glyphs",

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from kshot import checkpoint
+from kshot.devices import device
 from kshot.recipes import RECIPES
 from kshot.run import History
 from kshot.train import fit
@@ -21,11 +22,11 @@ def pretrained(name: str) -> nn.Module:
     return learner.eval()
 
 
-def train(name: str, path: Path | str) -> History:
-    """Train the learner called `name` by its recipe and save it at `path`."""
+def train(name: str, path: Path | str, on: str = "cpu") -> History:
+    """Train the learner called `name` by its recipe, on the device called `on`, and save it at `path`."""
     recipe = RECIPES[name]
     return fit(
-        recipe.build(),
+        recipe.build().to(device(on)),
         recipe.tasks(),
         steps=recipe.steps,
         batch=recipe.batch,

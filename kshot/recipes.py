@@ -100,7 +100,7 @@ def _small() -> Conv4:
 # By name: the learner for N ways, and for each N the steps and the tasks a step.
 FAMILIES = {
     "protonet": (lambda ways: Prototypical(_small()), {5: (7000, 8), 20: (6000, 4)}),
-    "maml": (lambda ways: MAML(_small(), ways, steps=3, rate=0.2), {5: (1000, 8), 20: (900, 4)}),
+    "maml": (lambda ways: MAML(_small(), ways, rate=0.4, evaluation_steps=3), {5: (2200, 8), 20: (1900, 4)}),
     "first_order": (lambda ways: MAML(_small(), ways, steps=5, rate=0.1, order=1), {5: (1300, 8), 20: (1200, 4)}),
     "anil": (lambda ways: MAML(_small(), ways, steps=3, rate=0.1, adapts="head"), {5: (3600, 8), 20: (4000, 4)}),
     "reptile": (lambda ways: Reptile(_small(), ways, steps=5, rate=0.1), {5: (900, 8), 20: (900, 4)}),

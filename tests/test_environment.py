@@ -21,6 +21,7 @@ PACKAGES = ("kshot", "autograder")
 
 # Each module imports only from its left; the files of `learners` and those of `exercises` never one another.
 ORDER = (
+    "devices",
     "episodes",
     "strokes",
     "glyphs",
