@@ -6,7 +6,7 @@ from torch import nn
 
 from kshot import checkpoint
 from kshot.devices import device
-from kshot.recipes import RECIPES
+from kshot.recipes import MEASURED, RECIPES
 from kshot.run import History
 from kshot.train import fit
 
@@ -17,7 +17,7 @@ def pretrained(name: str) -> nn.Module:
     Raises KeyError naming what there is.
     """
     path = checkpoint.shipped(name)
-    learner = RECIPES[name].build()
+    learner = RECIPES[name].build() if name in RECIPES else MEASURED[name]()
     checkpoint.load(path, learner)
     return learner.eval()
 

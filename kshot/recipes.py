@@ -1,4 +1,4 @@
-"""How each shipped checkpoint is made: the learner, its tasks, and its training. `python benchmarks/train.py NAME`."""
+"""How each shipped checkpoint is made: the learner, its tasks, and its training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from kshot.data import glyphs, omniglot
 from kshot.episodes import TaskDistribution
 from kshot.learners.gradient import MAML, Reptile
+from kshot.learners.memory import LSTMLearner
 from kshot.learners.metric import Matching, Prototypical, Relation, Siamese
+from kshot.learners.neural_process import NeuralProcess
 from kshot.nets import Conv4
 from kshot.tasks import FewShot
 from kshot.tasks.order import Shuffled
@@ -17,7 +19,7 @@ from kshot.tasks.order import Shuffled
 
 @dataclass(frozen=True)
 class Recipe:
-    """A learner and its training.
+    """A learner and its training: `python benchmarks/train.py NAME`.
 
     build:      () -> the learner, untrained
     tasks:      () -> what it is trained on, `batch` tasks a step
@@ -109,4 +111,24 @@ RECIPES |= {
     f"{name}_omniglot_{ways}way": _family(build, ways, steps, batch)
     for name, (build, sizes) in FAMILIES.items()
     for ways, (steps, batch) in sizes.items()
+}
+
+
+def perceptron(seed: int = 0) -> nn.Sequential:
+    """The net of the sinusoids, 1-40-40-1 with ReLU (Finn et al., 2017), in PyTorch's own initialisation."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return nn.Sequential(nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1))
+
+
+# Made by a benchmark that measures them as it trains: `python benchmarks/sinusoid.py --save`, curves.py likewise. The
+# tuned inner rate is in the checkpoint, whatever is said here.
+MEASURED = {
+    "sinusoid_maml": lambda: MAML(perceptron()),
+    "sinusoid_first_order": lambda: MAML(perceptron(), order=1),
+    "sinusoid_anil": lambda: MAML(perceptron(), adapts="head"),
+    "sinusoid_reptile": lambda: Reptile(perceptron()),
+    "sinusoid_joint": lambda: MAML(perceptron()),  # fine-tuned as MAML is; its start was trained jointly
+    "curves_cnp": lambda: NeuralProcess(inputs=1, targets=1),
+    "curves_lstm": lambda: LSTMLearner(inputs=1, targets=1),
 }
