@@ -153,12 +153,12 @@ def presentations(learner: BlackBox, x: Tensor, y: Tensor) -> Tensor:
 
 
 def require_mixed(y: Tensor) -> None:
-    """Raise ValueError where the support's classes [T, S] come in one and the same order in all of many tasks.
+    """Raise ValueError where the classes [T, S] come in one and the same order in all of many tasks.
 
     A learner that reads a sequence would learn that order and never look at a label.
     """
     if not y.is_floating_point() and y.numel() >= 64 and (y == y[:1]).all() and (y != y[0, 0]).any():
         raise ValueError(
-            "the support's classes come in the same order in every task, and a learner that reads a sequence would "
+            "the classes come in the same order in every task, and a learner that reads a sequence would "
             "learn the order instead of the labels: train on kshot.tasks.order.Shuffled(tasks)"
         )

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from kshot.data import glyphs, omniglot
 from kshot.episodes import TaskDistribution
+from kshot.learners.attention import SNAIL, InContextTransformer
+from kshot.learners.fast_weights import MetaNetwork
 from kshot.learners.gradient import MAML, Reptile
-from kshot.learners.memory import LSTMLearner
+from kshot.learners.memory import MANN, LSTMLearner
 from kshot.learners.metric import Matching, Prototypical, Relation, Siamese
 from kshot.learners.neural_process import NeuralProcess
 from kshot.nets import Conv4
-from kshot.tasks import FewShot
+from kshot.tasks import FewShot, LinearRegression
 from kshot.tasks.order import Shuffled
 
 
@@ -79,8 +81,6 @@ RECIPES = {
 }
 
 
-
-
 def _family(build: Callable[[int], nn.Module], ways: int, steps: int, batch: int, **rest) -> Recipe:
     """One of lecture 06's three families: the same backbone (`_small`), about the same CPU time, chosen at its ways."""
     queries = {"queries": 3 if ways == 5 else 1}
@@ -106,9 +106,27 @@ FAMILIES = {
     "first_order": (lambda ways: MAML(_small(), ways, steps=5, rate=0.1, order=1), {5: (1300, 8), 20: (1200, 4)}),
     "anil": (lambda ways: MAML(_small(), ways, steps=3, rate=0.1, adapts="head"), {5: (3600, 8), 20: (4000, 4)}),
     "reptile": (lambda ways: Reptile(_small(), ways, steps=5, rate=0.1), {5: (900, 8), 20: (900, 4)}),
+    "lstm": (lambda ways: LSTMLearner(_small(), ways=ways, hidden=256), {5: (5000, 16), 20: (4000, 4)}),
+    "mann": (lambda ways: MANN(_small(), ways=ways), {5: (4000, 8), 20: (3000, 4)}),
+    "meta_network": (lambda ways: MetaNetwork(_small(), ways=ways), {5: (4000, 8), 20: (3500, 4)}),
+    "neural_process": (lambda ways: NeuralProcess(_small(), ways=ways, width=256), {5: (5000, 8), 20: (4000, 4)}),
+    "snail": (lambda ways: SNAIL(_small(), ways=ways, shots=1), {5: (4000, 8), 20: (3000, 4)}),
+}
+RATES = {"meta_network": 4e-3}  # where the outer learning rate is not 2e-3
+RECIPES |= {
+    "in_context_linear": Recipe(
+        lambda: InContextTransformer(5, layers=3, width=64, heads=2, points=11),
+        lambda: LinearRegression(5, shots=10, queries=1),
+        lambda: LinearRegression(5, shots=10, queries=1),
+        steps=22_000,
+        batch=64,
+        learning_rate=1e-3,
+        validate_every=2200,
+        validation_episodes=1000,
+    ),
 }
 RECIPES |= {
-    f"{name}_omniglot_{ways}way": _family(build, ways, steps, batch)
+    f"{name}_omniglot_{ways}way": _family(build, ways, steps, batch, learning_rate=RATES.get(name, 2e-3))
     for name, (build, sizes) in FAMILIES.items()
     for ways, (steps, batch) in sizes.items()
 }

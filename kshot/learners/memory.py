@@ -54,6 +54,7 @@ class Recurrent(BlackBox):
         require_mixed(episodes.support_y)
         if not self.online:
             return super().losses(episodes)
+        require_mixed(episodes.query_y)
         x = torch.cat([episodes.support_x, episodes.query_x], 1)
         y = torch.cat([episodes.support_y, episodes.query_y], 1)
         return self.misfit(presentations(self, x, y), y).mean(1)
