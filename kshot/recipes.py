@@ -106,13 +106,13 @@ FAMILIES = {
     "first_order": (lambda ways: MAML(_small(), ways, steps=5, rate=0.1, order=1), {5: (1300, 8), 20: (1200, 4)}),
     "anil": (lambda ways: MAML(_small(), ways, steps=3, rate=0.1, adapts="head"), {5: (3600, 8), 20: (4000, 4)}),
     "reptile": (lambda ways: Reptile(_small(), ways, steps=5, rate=0.1), {5: (900, 8), 20: (900, 4)}),
-    "lstm": (lambda ways: LSTMLearner(_small(), ways=ways, hidden=256), {5: (5000, 16), 20: (4000, 4)}),
+    "lstm": (lambda ways: LSTMLearner(_small(), ways=ways), {5: (5000, 8), 20: (4000, 4)}),
     "mann": (lambda ways: MANN(_small(), ways=ways), {5: (4000, 8), 20: (3000, 4)}),
     "meta_network": (lambda ways: MetaNetwork(_small(), ways=ways), {5: (4000, 8), 20: (3500, 4)}),
     "neural_process": (lambda ways: NeuralProcess(_small(), ways=ways, width=256), {5: (5000, 8), 20: (4000, 4)}),
     "snail": (lambda ways: SNAIL(_small(), ways=ways, shots=1), {5: (4000, 8), 20: (3000, 4)}),
 }
-RATES = {"meta_network": 4e-3}  # where the outer learning rate is not 2e-3
+RATES = {"lstm": 4e-3, "meta_network": 4e-3}  # where the outer learning rate is not 2e-3
 RECIPES |= {
     "in_context_linear": Recipe(
         lambda: InContextTransformer(5, layers=3, width=64, heads=2, points=11),
