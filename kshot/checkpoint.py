@@ -27,6 +27,7 @@ def save(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, Any])
         layout = torch.contiguous_format
         plain = {name: tensor.detach().cpu().clone(memory_format=layout) for name, tensor in tensors.items()}
         save_file(plain, scratch, {"kshot": json.dumps(metadata)})
+        scratch.chmod(0o644)  # safetensors makes files that only their owner may read
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

@@ -25,7 +25,8 @@ def describe(thing: Any) -> Any:
     if isinstance(thing, nn.Module):
         return " ".join(repr(thing).split())
     if dataclasses.is_dataclass(thing):
-        own = {f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
+        kept = [f.name for f in dataclasses.fields(thing) if f.name != "device"]  # the same numbers on any device
+        own = {name: describe(getattr(thing, name)) for name in kept}
         return {"kind": type(thing).__name__, **own}
     if isinstance(thing, list | tuple):
         return [describe(each) for each in thing]

@@ -85,10 +85,8 @@ class LeastSquares(Classical):
         return x
 
     def learn(self, x: Tensor, y: Tensor) -> Tensor:
-        w = (
-            torch.linalg.pinv(self.features(x).double()) @ y.double()
-        )  # float32 loses S = D, where phi is nearly singular
-        return w.to(y.dtype)  # [T, F, d]
+        phi = self.features(x).double()  # float32 is too coarse where there are about as many examples as features
+        return (torch.linalg.pinv(phi) @ y.double()).to(y.dtype)  # [T, F, d]
 
     def predict(self, adapted: Tensor, query_x: Tensor) -> Tensor:
         return self.features(query_x.flatten(2)) @ adapted
