@@ -29,6 +29,7 @@ ORDER = (
     "omniglot_pack",
     "tasks",
     "data",
+    "first_block",
     "nets",
     "inner",
     "inner_rates",
