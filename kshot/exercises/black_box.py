@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from kshot.episodes import one_hot
+from kshot.exercises.metric import Diagnosis, _close, _tell
 
-Diagnosis = tuple[Tensor, str]  # what a typical mistake would have returned, and its sentence
 Encode = Callable[[Tensor], Tensor]
 
 
@@ -30,20 +29,42 @@ def examine_set_encoder(read: Callable[[Encode, Tensor, Tensor], Tensor]) -> str
         codes = encode(pairs)  # [T, K, W]
         got = read(encode, x.clone(), y.clone())
         mistakes: list[Diagnosis] = [
-            (codes.sum(1), "this is the sum: with more pairs h grows beyond anything the decoder was trained on. Take the mean."),
+            (
+                codes.sum(1),
+                "this is the sum: with more pairs h grows beyond anything the decoder was trained on. Take the mean.",
+            ),
             (codes.sum(1) / 5, "this divides by the same number whatever K is: divide by the number of pairs given."),
             (codes.amax(1), "this keeps the largest code of each coordinate: blind to order, but it is not the mean."),
-            (encode(pairs.mean(1)), "the pairs are averaged before they are encoded: all sets with one centre of mass then look alike. Encode first."),
+            (
+                encode(pairs.mean(1)),
+                "the pairs are averaged before they are encoded: all sets with one centre of mass then look alike. "
+                "Encode first.",
+            ),
             (codes, "there is still one code for each pair: average over the pairs, dimension 1."),
-            (codes.mean(1, keepdim=True), "the pairs' dimension is still there, of size 1: drop it, so that h is [T, W]."),
-            (codes[:, -1], "this is the last pair's code alone: the others never reach h, and the order decides which one does."),
-            (codes[:, 0], "this is the first pair's code alone: the others never reach h, and the order decides which one does."),
+            (
+                codes.mean(1, keepdim=True),
+                "the pairs' dimension is still there, of size 1: drop it, so that h is [T, W].",
+            ),
+            (
+                codes[:, -1],
+                "this is the last pair's code alone: the others never reach h, and the order decides which one does.",
+            ),
+            (
+                codes[:, 0],
+                "this is the first pair's code alone: the others never reach h, and the order decides which one does.",
+            ),
             (codes.mean(0), "this averages over the tasks, dimension 0: tasks must not mix, average over the pairs."),
-            (codes.mean((0, 1)).expand(3, -1), "every task gets the same h: average inside each task, never across tasks."),
+            (
+                codes.mean((0, 1)).expand(3, -1),
+                "every task gets the same h: average inside each task, never across tasks.",
+            ),
             (codes.mean(-1), "this averages each code to one number: average over the pairs, dimension 1, not over W."),
             (encode(torch.cat([y, x], -1)).mean(1), "x and y have changed places: a pair is (x, y), in this order."),
-            (_by_place(codes), "the codes are weighted by their place, so the order matters: every pair has the weight 1/K."),
-        ]  # fmt: skip
+            (
+                _by_place(codes),
+                "the codes are weighted by their place, so the order matters: every pair has the weight 1/K.",
+            ),
+        ]
         wrong = _tell(got, codes.mean(1), mistakes, "[T, W], one list of numbers for each task")
         if wrong:
             return wrong
@@ -63,7 +84,7 @@ def examine_label_slots(sequence: Callable[..., tuple[Tensor, Tensor]]) -> str |
     targets [Q]): support with one-hot labels, then the queries in that order with empty slots, and their labels."""
     generator, ways = _generator(), 3
     z_support, z = torch.randn(6, 4, generator=generator), torch.randn(4, 4, generator=generator)
-    y, query_y, order = torch.tensor([2, 0, 1, 1, 0, 2]), torch.tensor([0, 1, 2, 1]), torch.tensor([2, 3, 0, 1]).roll(1)
+    y, query_y = torch.tensor([2, 0, 1, 1, 0, 2]), torch.tensor([0, 1, 2, 1])
     order = torch.tensor([2, 0, 3, 1])
     got = sequence(z_support.clone(), y.clone(), z.clone(), query_y.clone(), order.clone(), ways)
     if got is None or got is Ellipsis:
@@ -81,19 +102,54 @@ def examine_label_slots(sequence: Callable[..., tuple[Tensor, Tensor]]) -> str |
     ordered = after(z[order])
     in_place = _close(rows, after(z)) if isinstance(rows, Tensor) else False
     mistakes: list[Diagnosis] = [
-        (after(z[order], asked[order]), "the queries' own labels are still in their slots: the answer is written on the question. Leave zeros there."),
-        (after(z, asked), "wrong twice: the queries' own labels are in their slots, and the queries do not come in `order`."),
-        (after(z[order], asked), "the slots hold the queries' labels, and not even those of the rows they stand in: leave zeros there."),
-        (after(z), "the queries come in the order they were given: where that is class after class, a network counts rows instead of reading. Use `order`."),
-        (after(z[inverse]), "this puts query i at place order[i]; `order` says which query comes at each place: z[order]."),
-        (after(z[order], first=torch.cat([z_support, torch.zeros(6, ways)], 1)), "the support's slots are empty too: then there is nothing to learn from. Only the queries' stay empty."),
-        (after(z[order], first=torch.cat([z_support, torch.cat([torch.zeros(1, ways), shown[:-1]])], 1)), "the support's labels come one row late, as in Santoro's stream: here each stands beside its own drawing."),
-        (after(z[order], torch.full((4, ways), 1 / ways)), "the empty slot holds 1/N: it tells nothing, but it is not empty. Fill it with zeros."),
-        (torch.cat([torch.cat([shown, z_support], 1), torch.cat([empty, z[order]], 1)]), "the slots stand before the embeddings: the embedding comes first, [S + Q, D + N]."),
-        (torch.cat([ordered[6:], ordered[:6]]), "the queries come before the support: the network would be asked before it has read anything."),
+        (
+            after(z[order], asked[order]),
+            "the queries' own labels are still in their slots: the answer is written on the question. Leave zeros"
+            " there.",
+        ),
+        (
+            after(z, asked),
+            "wrong twice: the queries' own labels are in their slots, and the queries do not come in `order`.",
+        ),
+        (
+            after(z[order], asked),
+            "the slots hold the queries' labels, and not even those of the rows they stand in: leave zeros there.",
+        ),
+        (
+            after(z),
+            "the queries come in the order they were given: where that is class after class, a network counts "
+            "rows instead of reading. Use `order`.",
+        ),
+        (
+            after(z[inverse]),
+            "this puts query i at place order[i]; `order` says which query comes at each place: z[order].",
+        ),
+        (
+            after(z[order], first=torch.cat([z_support, torch.zeros(6, ways)], 1)),
+            "the support's slots are empty too: then there is nothing to learn from. Only the queries' stay empty.",
+        ),
+        (
+            after(z[order], first=torch.cat([z_support, torch.cat([torch.zeros(1, ways), shown[:-1]])], 1)),
+            "the support's labels come one row late, as in Santoro's stream: here each stands beside its own drawing.",
+        ),
+        (
+            after(z[order], torch.full((4, ways), 1 / ways)),
+            "the empty slot holds 1/N: it tells nothing, but it is not empty. Fill it with zeros.",
+        ),
+        (
+            torch.cat([torch.cat([shown, z_support], 1), torch.cat([empty, z[order]], 1)]),
+            "the slots stand before the embeddings: the embedding comes first, [S + Q, D + N].",
+        ),
+        (
+            torch.cat([ordered[6:], ordered[:6]]),
+            "the queries come before the support: the network would be asked before it has read anything.",
+        ),
         (torch.cat([z_support, z[order]]), "there are no label slots: every row needs N more numbers."),
-        (torch.cat([support, ordered[6:, :4] @ torch.eye(4, 4 + ways)])[:6], "the queries are missing: they come after the support, with empty slots."),
-    ]  # fmt: skip
+        (
+            torch.cat([support, ordered[6:, :4] @ torch.eye(4, 4 + ways)])[:6],
+            "the queries are missing: they come after the support, with empty slots.",
+        ),
+    ]
     wrong = _tell(rows, ordered, mistakes, "[S + Q, D + N], one row for each drawing")
     if wrong and in_place and _close(targets, query_y[order]):
         return "the targets are in the new order and the rows are not: each query would be graded by another's label."
@@ -103,12 +159,16 @@ def examine_label_slots(sequence: Callable[..., tuple[Tensor, Tensor]]) -> str |
         targets,
         query_y[order],
         [
-            (query_y, "the rows are in the new order, but the targets are in the old one: each query would be graded by another's label."),
+            (
+                query_y,
+                "the rows are in the new order, but the targets are in the old one: each query would be graded by "
+                "another's label.",
+            ),
             (query_y[inverse], "the targets are permuted the other way round than the rows: query_y[order]."),
             (asked[order], "the targets are one-hot: give class ids [Q], cross-entropy takes those."),
         ],
         "[Q], one class id for each query",
-    )  # fmt: skip
+    )
 
 
 def examine_leak(answers: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]) -> str | None:
@@ -122,48 +182,42 @@ def examine_leak(answers: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor
     scores, among = z @ z_support.mT, z @ torch.cat([z_support, z]).mT  # [Q, S], [Q, S + Q]
     everything, blank = torch.cat([shown, asked]), torch.cat([shown, torch.zeros_like(asked)])
     mistakes: list[Diagnosis] = [
-        (among.softmax(0) @ everything, "both leaks are still there. Which keys may a query look at, and what must its attention sum to?"),
-        (among.softmax(1) @ everything, "the queries are still among the keys, with their labels: each finds itself and reads its own answer."),
-        (scores.softmax(0) @ shown, "the softmax runs over the queries: they compete with each other, so that an answer depends on which others were asked. Take it over the support."),
-        (among.softmax(0) @ blank, "wrong twice: the queries are still among the keys, and the softmax runs over the queries."),
-        (among.softmax(1) @ blank, "the queries' labels are gone, but the queries still draw attention: the probabilities no longer sum to 1."),
-        (scores.flatten().softmax(0).view_as(scores) @ shown, "one softmax over all queries and keys together: each query needs its own, over the support."),
+        (
+            among.softmax(0) @ everything,
+            "both leaks are still there. Which keys may a query look at, and what must its attention sum to?",
+        ),
+        (
+            among.softmax(1) @ everything,
+            "the queries are still among the keys, with their labels: each finds itself and reads its own answer.",
+        ),
+        (
+            scores.softmax(0) @ shown,
+            "the softmax runs over the queries: they compete with each other, so that an answer depends on which "
+            "others were asked. Take it over the support.",
+        ),
+        (
+            among.softmax(1) @ blank,
+            "the queries' labels are gone, but the queries still draw attention: the probabilities no longer sum to 1.",
+        ),
+        (
+            scores.flatten().softmax(0).view_as(scores) @ shown,
+            "one softmax over all queries and keys together: each query needs its own, over the support.",
+        ),
         (scores @ shown, "the softmax is gone: these are scores, and they can be negative. Take it over the support."),
         (scores.softmax(1), "this is the attention, not yet the answer: multiply it by the labels."),
-        ((scores @ shown).softmax(1), "this adds up the scores of a class before the softmax: take the softmax over the support first."),
-        ((scores / 2).softmax(1) @ shown, "a scale has come in, 1/sqrt(D): sensible in general, but the classifier here has none."),
-    ]  # fmt: skip
+        (
+            (scores @ shown).softmax(1),
+            "this adds up the scores of a class before the softmax: take the softmax over the support first.",
+        ),
+        (
+            (scores / 2).softmax(1) @ shown,
+            "a scale has come in, 1/sqrt(D): sensible in general, but the classifier here has none.",
+        ),
+    ]
     return _tell(got, scores.softmax(1) @ shown, mistakes, "[Q, N], the probabilities of each query")
 
 
 EXERCISES = {"set encoder": examine_set_encoder, "label slots": examine_label_slots, "find the leak": examine_leak}
-
-
-def _tell(got: Any, expected: Tensor, mistakes: list[Diagnosis], shape: str) -> str | None:
-    """None where `got` is `expected`; else the sentence of the mistake it looks like, else what can be said."""
-    if got is None or got is Ellipsis:
-        return "your function returns nothing yet: end it with `return`."
-    if not isinstance(got, Tensor):
-        return f"your function returns a {type(got).__name__}: return a tensor {shape}."
-    if _close(got, expected):
-        return None
-    for result, sentence in mistakes:
-        if _close(got, result):
-            return sentence
-    if got.shape != expected.shape:
-        return f"the result has shape {tuple(got.shape)}, expected {tuple(expected.shape)}: {shape}."
-    if not torch.isfinite(got.double()).all():
-        return "the result holds NaN or infinity: look for a division by zero."
-    index = (got.double() - expected.double()).abs().flatten().argmax()
-    place = [int(i) for i in torch.unravel_index(index, got.shape)]
-    return (
-        f"the shape is right, the values are not: at {place} it has {got.flatten()[index].item():.3g}, "
-        f"expected {expected.flatten()[index].item():.3g}."
-    )
-
-
-def _close(got: Tensor, expected: Tensor) -> bool:
-    return got.shape == expected.shape and torch.allclose(got.detach().double(), expected.double(), atol=1e-4)
 
 
 def _generator() -> torch.Generator:
