@@ -20,7 +20,10 @@ check: $(VENV)/test.ok
 	$(BIN)/autograder build --check
 
 bench: $(VENV)/test.ok
-	for script in omniglot glyphs families sinusoid curves in_context latency grading kill_batch hostile otter_compatibility fuzz_wire; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	$(PIP) -e '.[bench]'
+	$(PIP) --no-deps easyfsl
+	for script in speed/maml speed/first_order speed/anil speed/prototypical speed/sinusoids speed/sampling speed/gpu \
+	  omniglot glyphs families sinusoid curves in_context latency grading kill_batch hostile otter_compatibility fuzz_wire; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -152,12 +152,20 @@ def markdown(report: dict) -> str:
         cells = []
         for setting in settings:
             here = {row.get("transductive", False): row for row in own if row["setting"] == setting}
-            cell = f"{here[False]['mean']:.1f} ± {here[False]['interval']:.1f}" if here else "–"
-            cells.append(cell + (f" ({here[True]['mean']:.1f})" if True in here else ""))
+            cells.append(entry(here.get(False), here.get(True)))
         first = own[0]
-        cost = f"{first.get('milliseconds_a_task', '–')} | {first.get('context_numbers', '–')}"
+        kept = f"{first['context_numbers']:,}" if "context_numbers" in first else "–"
+        cost = f"{first.get('milliseconds_a_task', '–')} | {kept}"
         lines.append(f"| {name} | {first['family']} | " + " | ".join(cells) + f" | {cost} |")
     return "\n".join(lines)
+
+
+def entry(inductive: dict | None, transductive: dict | None) -> str:
+    """`93.9 ± 0.7 (94.8)`, the transductive mean in brackets; a dash where nothing was measured."""
+    if inductive is None:
+        return "–"
+    half = f" ± {inductive['interval']:.1f}" if inductive["interval"] else ""
+    return f"{inductive['mean']:.1f}{half}" + (f" ({transductive['mean']:.1f})" if transductive else "")
 
 
 def main() -> None:

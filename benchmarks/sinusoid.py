@@ -313,11 +313,12 @@ def claim(sentence: str, held: bool, figures) -> dict:
     return {"claim": sentence, "held": bool(held), "figures": figures if isinstance(figures, str) else str(figures)}
 
 
-def markdown(report: dict) -> str:
-    """The table: squared error by inner steps at 10 and at 5 shots, with the CPU seconds of one training."""
-    columns = [(shots, steps) for shots in (10, 5) for steps in TABLE]
+def markdown(report: dict, every: tuple[int, ...] = (10, 5)) -> str:
+    """The table: squared error by inner steps at `every` number of shots, with the CPU seconds of one training."""
+    columns = [(shots, steps) for shots in every for steps in TABLE]
+    heads = [f"{shots} shots, {steps} step{'' if steps == 1 else 's'}" for shots, steps in columns]
     lines = [
-        "| learner | " + " | ".join(f"{k} shots, {s} steps" for k, s in columns) + " | inner rate | CPU s |",
+        "| learner | " + " | ".join(heads) + " | inner rate | CPU s |",
         "|---" * (len(columns) + 3) + "|",
     ]
     for name in report["rates"]:
@@ -337,7 +338,8 @@ def shown(row: dict) -> str:
         return "diverged"
     if row["mean"] < 1e-6:
         return "0"
-    return f"{row['mean']:.3g} ± {row['interval']:.1g}"
+    half = float(f"{row['interval']:.1g}")  # one digit, and no exponent for 20
+    return f"{row['mean']:.3g} ± {half:g}"
 
 
 def main() -> None:
