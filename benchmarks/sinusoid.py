@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 import kshot
 from kshot.checkpoint import SHIPPED, read, save
+from kshot.gradient_based import GradientLearner
 from kshot.learners.classical import SinusoidOracle, Zero
-from kshot.learners.gradient import MAML, GradientLearner, Reptile
+from kshot.learners.gradient import MAML, Reptile
 from kshot.recipes import perceptron
 from kshot.scores import score
 from kshot.tasks import Sinusoids

@@ -36,6 +36,7 @@ ORDER = (
     "functional",
     "stacked",
     "outer",
+    "gradient_based",
     "black_box",
     "causal",
     "learners",

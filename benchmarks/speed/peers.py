@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kshot import Conv4, Episodes
-from kshot.learners.gradient import GradientLearner
+from kshot.gradient_based import GradientLearner
 
 
 def twin(net: nn.Module) -> nn.Sequential:
