@@ -1,0 +1,162 @@
+"""Lecture 04: the mathematics it shows is right, its widgets are pure, and its source keeps the house's limits."""
+
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kshot
+from kshot import see
+from kshot.tasks import Sinusoids
+
+SOURCE = Path(__file__).parents[2] / "lectures" / "src" / "04_gradient_based.py"
+
+
+def cells() -> list[str]:
+    """The code cells of the lecture, in order."""
+    parts = re.split(r"^# %%(.*)\n", SOURCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [code.strip() for head, code in zip(parts[1::2], parts[2::2]) if "[markdown]" not in head]
+
+
+def cell(beginning: str) -> str:
+    """The one code cell that holds `beginning` at the start of a line."""
+    (found,) = [code for code in cells() if re.search(rf"^{re.escape(beginning)}", code, flags=re.MULTILINE)]
+    return found
+
+
+def definition(beginning: str) -> str:
+    """The definition alone that starts with `beginning`, without the rest of its cell."""
+    (found,) = [d for d in cell(beginning).split("\n\n\n") if re.search(f"^{beginning}", d, flags=re.MULTILINE)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def lecture() -> dict:
+    """The lecture's own functions, run as they stand, without its trainings."""
+    names: dict = {"GRID": torch.linspace(-5, 5, 101)[:, None], "tasks": Sinusoids(), "test": None}
+    for beginning in ("import math", "def loss_of_each", "def tasks_panel", "def averages_panel", "def told"):
+        exec(cell(beginning), names)
+    for beginning in ("def found", "def perceptron", "def average_of_all", "def error", "def steepest", "def wilson"):
+        exec(definition(beginning), names)
+    names["in_race"] = {
+        name: kshot.MAML(names["perceptron"](seed)) for seed, name in enumerate(("scratch", "joint", "MAML"))
+    }
+    for beginning in ("def inner_step", "def adapted", "def score", "def runners", "class Kept"):
+        exec(cell(beginning), names)
+    exec(definition("def hurt"), names)
+    return names
+
+
+def test_cells_are_short():
+    lengths = [len(code.splitlines()) for code in cells()]
+    assert max(lengths) <= 25
+    assert statistics.median(lengths) <= 15
+
+
+def test_the_reader_commits_at_least_three_times_in_a_cell_before_the_result():
+    code = cells()
+    names = [re.search(r"^(\w+) = kshot\.predict\(", c, flags=re.MULTILINE) for c in code]
+    asked = {name[1]: i for i, name in enumerate(names) if name}
+    shown = {name: i for i, c in enumerate(code) for name in asked if f"{name}.reveal(" in c}
+    assert len(asked) >= 3
+    assert asked.keys() == shown.keys()
+    assert all(asked[name] < shown[name] for name in asked)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05, 0.1])
+def test_the_three_starts_are_those_of_the_closed_forms(lecture, alpha):
+    a, m = np.array([1.0, 9.0]), np.array([-1.0, 1.0])
+    left = 1 - alpha * a
+    expected = [(weight * m).sum() / weight.sum() for weight in (a, a * left, a * left**2)]
+    assert np.abs(np.array(lecture["starts"](alpha)) - expected).max() <= 0.0026  # half a grid step
+
+
+def test_the_lines_widget_starts_together_and_is_saved_apart(lecture):
+    assert len(set(lecture["starts"](0.0))) == 1
+    saved = eval(re.search(r"saved=(\{.*\}),", cell("see.Explorer(\n    parabolas"))[1])
+    state = {"inner_rate": saved["inner_rate"], "start": np.array(saved["start"])}
+    assert lecture["told"](state) == (
+        "Your start -0.80: 7.30 before, 0.08 after",
+        "Joint 0.80, first order 0.00, MAML -0.80",
+    )
+    assert lecture["found"](state)
+    assert not lecture["found"]({"inner_rate": 0.1, "start": np.array([0.8, 0])})
+
+
+def assert_pure(picture, states):
+    """Drawing a state gives the same pixels whatever was drawn before, and each state its own."""
+    used = see.Canvas(picture)
+    seen = [used.pixels(state) for state in (*states, *reversed(states))][len(states) :]
+    fresh = [see.Canvas(picture).pixels(state) for state in reversed(states)]
+    assert all((a == b).all() for a, b in zip(seen, fresh))
+    assert len({image.tobytes() for image in fresh}) == len(states)
+
+
+def test_the_pictures_depend_on_their_state_alone(lecture):
+    line = [{"inner_rate": rate, "start": np.array([at, 0.0])} for rate in (0.0, 0.1) for at in (-0.8, 0.8)]
+    assert_pure(lecture["parabolas"], line)
+    points = np.stack([np.linspace(-4, 4, 10), np.linspace(-3, 3, 10)], 1)
+    assert_pure(lecture["runners"], [{"points": points, "steps": steps, "K": K} for steps in (0, 2) for K in (1, 6)])
+
+
+def test_diverging_steps_can_be_drawn(lecture):
+    points = np.stack([np.linspace(-4, 4, 10), np.full(10, 1e6)], 1)
+    state = {"points": points, "steps": 20, "K": 6}
+    assert "inf" in lecture["score"](state)
+    see.Canvas(lecture["runners"]).pixels(state)
+    assert lecture["hurt"](state)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_outer_gradient_shown_is_that_of_the_package(lecture, order, generator):
+    learner, episodes = kshot.MAML(lecture["perceptron"](), order=order), Sinusoids().sample(3, generator)
+    theta = dict(lecture["net"].named_parameters())
+    ours = torch.autograd.grad(lecture["outer_loss"](theta, episodes, 0.01, order), list(theta.values()))
+    for mine, its in zip(ours, torch.autograd.grad(learner.losses(episodes).mean(), list(learner.net.parameters()))):
+        torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-6)
+
+
+def test_a_task_that_diverges_spoils_no_other(lecture, generator):
+    episodes = Sinusoids(queries=20).sample(5, generator)
+    episodes.support_y[3] *= 1e9
+    learner = kshot.MAML(lecture["perceptron"]())
+    values = lecture["error"](learner, 30, 0.05, episodes).values
+    alone = torch.cat([lecture["error"](learner, 30, 0.05, episodes[t : t + 1]).values for t in (0, 1, 2, 4)])
+    assert values[3] == torch.inf
+    torch.testing.assert_close(values[[0, 1, 2, 4]], alone, rtol=1e-3, atol=1e-4)
+    assert torch.isfinite(alone).all()
+
+
+def test_the_best_single_curve_has_the_error_that_the_lecture_says(lecture, generator):
+    episodes = Sinusoids(queries=50).sample(20_000, generator)
+    errors = (lecture["average_of_all"](episodes.query_x) - episodes.query_y).square().mean((1, 2))
+    assert abs(errors.mean() - 3.006) < 4 * errors.std() / 20_000**0.5
+    assert 4 * errors.std() / 20_000**0.5 < 0.1
+
+
+def test_the_steepest_curvature_is_the_largest_eigenvalue(lecture, generator):
+    net = torch.nn.Linear(3, 1)
+    x, y = torch.randn(8, 3, generator=generator), torch.randn(8, 1, generator=generator)
+    inputs = torch.cat([x, torch.ones(8, 1)], 1)
+    expected = torch.linalg.eigvalsh(2 / 8 * inputs.T @ inputs)[-1]
+    learner = type("Learner", (), {"net": net})
+    torch.testing.assert_close(lecture["steepest"](learner, x, y), expected, rtol=1e-2, atol=0)
+
+
+def test_second_order_keeps_a_like_amount_for_every_step_and_first_order_none(lecture):
+    second, first = ([lecture["kept"](order, steps) for steps in (1, 2, 3, 4)] for order in (2, 1))
+    grown = np.diff(second)
+    assert first[0] == first[-1] < second[0]
+    assert grown.min() == pytest.approx(grown.max(), rel=0.01)
+    assert grown.min() > 0.5 * first[0]
+
+
+@pytest.mark.parametrize("hits", [0, 10, 63])
+def test_wilsons_interval_ends_where_the_share_is_1_96_standard_errors_away(lecture, hits):
+    share = hits / 100
+    low, high = lecture["wilson"](kshot.Result(torch.tensor([1.0] * hits + [0.0] * (100 - hits))))[:, 0] / 100
+    for end in (share - low, share + high):
+        assert abs(abs(share - end) - 1.96 * (end * (1 - end) / 100) ** 0.5) < 1e-6
