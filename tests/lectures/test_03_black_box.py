@@ -1,0 +1,214 @@
+"""Lecture 03: its readers equal the package's, its widgets are pure, and its source keeps the house's limits."""
+
+import json
+import math
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import kshot
+from kshot import see
+from kshot.learners.attention import SNAIL
+from kshot.learners.memory import MANN
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "lectures" / "src" / "03_black_box.py"
+
+
+def cells() -> list[str]:
+    """The code cells of the lecture, in order."""
+    parts = re.split(r"^# %%(.*)\n", SOURCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [code.strip() for head, code in zip(parts[1::2], parts[2::2]) if "[markdown]" not in head]
+
+
+def cell(beginning: str) -> str:
+    """The one code cell that holds `beginning` at the start of a line."""
+    (found,) = [code for code in cells() if re.search(rf"^{re.escape(beginning)}", code, flags=re.MULTILINE)]
+    return found
+
+
+def definition(beginning: str) -> str:
+    """The definition alone that starts with `beginning`, without the rest of its cell."""
+    (found,) = [d for d in cell(beginning).split("\n\n\n") if re.search(f"^{beginning}", d, flags=re.MULTILINE)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def lecture() -> dict:
+    """The lecture's own functions, run as they stand, with the shipped learners and without its data and trainings."""
+    names: dict = {"weights": [torch.zeros(100, i, o) for i, o in ((2, 64), (65, 64), (65, 1))]}
+    for beginning in ("import time", "def seeded", "def networks", "box = ", "def checksum", "SEAL = ", "def process"):
+        exec(cell(beginning), names)
+    for beginning in ("GRID = ", "def context", "def report", "def trick", "def bent", "def bill", "def outputs"):
+        exec(cell(beginning), names)
+    exec(definition("def size"), names)
+    names["lstm"] = kshot.pretrained("curves_lstm")
+    for beginning in ("FIVE = ", "def in_order", "def sequence", "def drift", "def reading", "def episode_tensor"):
+        exec(cell(beginning), names)
+    for beginning in (
+        "def noise_episodes",
+        "def read(",
+        "def write(",
+        "def attend(",
+        "from kshot.learners.classical import Av",
+    ):
+        exec(cell(beginning), names)
+    for beginning in ("def believed", "dealt = ", "def prompt", "def gap", "def numbers", "def in_per_cent"):
+        exec(cell(beginning), names)
+    return names
+
+
+def test_cells_are_short():
+    lengths = [len(code.splitlines()) for code in cells()]
+    assert max(lengths) <= 25
+    assert statistics.median(lengths) <= 15
+
+
+def test_the_reader_commits_at_least_three_times_in_a_cell_before_the_result():
+    code = cells()
+    names = [re.search(r"^(\w+) = kshot\.predict\(", c, flags=re.MULTILINE) for c in code]
+    asked = {name[1]: i for i, name in enumerate(names) if name}
+    shown = {name: i for i, c in enumerate(code) for name in asked if f"{name}.reveal(" in c}
+    assert len(asked) >= 3
+    assert asked.keys() == shown.keys()
+    assert all(asked[name] < shown[name] for name in asked)
+
+
+def assert_pure(picture, states):
+    """Drawing a state gives the same pixels whatever was drawn before, and each state its own."""
+    used = see.Canvas(picture)
+    seen = [used.pixels(state) for state in (*states, *reversed(states))][len(states) :]
+    fresh = [see.Canvas(picture).pixels(state) for state in reversed(states)]
+    assert all((a == b).all() for a, b in zip(seen, fresh))
+    assert len({image.tobytes() for image in fresh}) == len(states)
+
+
+def test_the_widgets_pictures_depend_on_their_state_alone(lecture):
+    points, letters = lecture["POINTS"], lecture["LETTERS"]
+    assert_pure(lecture["trick"], [{"point": p, "pairs": k} for p in (points, -points) for k in (0, 5, 8)])
+    assert_pure(lecture["outputs"], [{"channels": channels} for channels in (8, 64)])
+    assert_pure(lecture["reading"], [{"letter": order} for order in (letters, letters[::-1])])
+    states = [
+        {"pairs": k, "task": t, "order": "as dealt", "prompt": prompt}
+        for k in (2, 6)
+        for t in (0, 2)
+        for prompt in ("as dealt", "near copies")
+    ]
+    assert_pure(lecture["numbers"], states)
+
+
+def test_the_first_widget_is_saved_bent_and_sealed(lecture):
+    saved = eval(re.search(r"saved=(\{.*\}),", cell("see.Explorer(\n    trick"))[1], lecture)
+    state = {"point": lecture["POINTS"], "pairs": 5}
+    assert lecture["bent"](state) == 0
+    assert lecture["bent"](state | saved) >= 1
+    assert lecture["report"](state | saved).endswith("unchanged")
+
+
+def test_the_checksum_sees_one_bit_of_one_weight(lecture):
+    net = torch.nn.Linear(3, 2)
+    before = lecture["checksum"](net)
+    with torch.no_grad():
+        net.bias.view(torch.int32)[1] ^= 1
+    assert lecture["checksum"](net) != before
+
+
+def test_the_five_lines_are_the_box(lecture, generator):
+    x, y = torch.randn(2, 6, generator=generator)
+    grid = torch.linspace(-2, 2, 20)
+    mean, spread = lecture["process"](x, y, grid)
+    expected = lecture["box"].distribution(x[None, :, None], y[None, :, None], grid[None, :, None])
+    torch.testing.assert_close(mean, expected.mean[0, :, 0].detach())
+    torch.testing.assert_close(spread, expected.stddev[0, :, 0].detach())
+
+
+def test_only_the_lstm_is_moved_by_the_order(lecture):
+    process, lstm = lecture["drift"]({"letter": lecture["LETTERS"][::-1]})
+    assert process == 0
+    assert lstm > 0.5
+
+
+@torch.no_grad()
+def test_reading_and_writing_are_manns(lecture, generator):
+    learner = MANN(inputs=4, ways=3, slots=6, width=5, hidden=8)
+    memory, pairs = learner.start(torch.zeros(1, 1, 4)), torch.randn(9, 1, 7, generator=generator)
+    for pair in pairs:
+        now = learner.control(memory, pair)
+        reads, found = lecture["read"](
+            memory.slots[0], learner.key(now.hidden)[0], F.softplus(learner.strength(now.hidden))[0]
+        )
+        torch.testing.assert_close(reads, now.reads[0, 0])
+        torch.testing.assert_close(found, now.found[0])
+        slots = lecture["write"](
+            memory.slots[0],
+            learner.value(now.hidden)[0],
+            learner.gate(now.hidden)[0].sigmoid(),
+            memory.reads[0, 0],
+            memory.usage[0],
+        )
+        memory = learner.take(memory, pair)
+        torch.testing.assert_close(slots, memory.slots[0])
+
+
+@torch.no_grad()
+def test_attending_is_snails_first_block(lecture, generator):
+    block = SNAIL(inputs=4, ways=3).blocks[0]
+    rows = torch.randn(6, 7, generator=generator)
+    a, found = lecture["attend"](block.query(rows[5]), block.key(rows), block.value(rows))
+    torch.testing.assert_close(a, block.weights(rows[None, :5], rows[None, 5:])[0, 0])
+    torch.testing.assert_close(torch.cat([rows[5], found]), block.last(rows[None, :5], rows[None, 5:])[0, 0])
+
+
+def test_a_query_shows_no_label_and_noise_has_chance_alone(lecture, generator):
+    z_support, z, y = (
+        torch.randn(6, 4, generator=generator),
+        torch.randn(2, 4, generator=generator),
+        torch.arange(6) % 3,
+    )
+    rows = lecture["episode_tensor"](z_support, y, z, 3)
+    assert (rows[:6, 4:].argmax(1) == y).all()
+    assert rows[6:, 4:].abs().sum() == 0
+    rows, query = lecture["noise_episodes"](50, generator)
+    assert rows[:, 5:, 8:].abs().sum() == 0
+    kept, label = lecture["noise_episodes"](50, generator, label_kept=True)
+    assert (kept[:, 5:, 8:].argmax(-1) == label).all()
+    assert len(query.unique(dim=0)) > 20
+
+
+def test_near_copies_keep_what_least_squares_needs(lecture):
+    state = {"pairs": 6, "task": 2, "order": "as dealt", "prompt": "near copies"}
+    least = lecture["believed"](lecture["LeastSquares"](), *lecture["prompt"](state))
+    torch.testing.assert_close(least, lecture["hidden"][2], rtol=1e-3, atol=1e-3)
+    assert lecture["gap"](state) > 3 * lecture["gap"](state | {"prompt": "as dealt"})
+
+
+def test_shares_of_the_error_are_paired(lecture, generator):
+    nine = torch.rand(200, generator=generator) + 0.1
+    rows = [kshot.Result(values, percent=False) for values in (nine, nine, nine, 0.5 * nine)]
+    same, half = lecture["in_per_cent"](rows)
+    assert (round(same.mean, 3), round(half.mean, 3)) == (100, 50)
+    assert max(same.interval, half.interval) < 1e-4  # every curve's error halves: nothing is left to chance
+    unpaired = kshot.Result(0.5 * nine[torch.randperm(200, generator=generator)], percent=False)
+    assert lecture["in_per_cent"]([*rows[:3], unpaired])[1].interval > 3
+
+
+def test_each_order_of_the_pairs_is_measured_once():
+    assert "permutations(chosen[0].tolist())" in cell("from itertools import permutations")
+    orders = math.factorial(kshot.pretrained("in_context_linear").inputs)
+    assert f"all of its {orders} orders" in SOURCE.read_text(encoding="utf-8")
+
+
+def test_the_figures_quoted_from_the_benchmarks_are_theirs():
+    text = " ".join(SOURCE.read_text(encoding="utf-8").replace("\n#", " ").split())
+    linear, curves = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()) for name in ("in_context", "curves")
+    )
+    at_d = linear["variants"]["in distribution"]["Transformer"][5]
+    assert f"At $d$ pairs the mean is {at_d['mean']:.3f} ± {at_d['interval']:.3f}" in text
+    seconds = {name: round(statistics.median(values)) for name, values in curves["cpu_seconds"].items()}
+    assert f"{seconds['Neural process']} and" in text
+    assert abs(seconds["LSTM"] - 69) <= 1
