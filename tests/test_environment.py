@@ -48,6 +48,7 @@ ORDER = (
     "recipes",
     "pretrained",
     "see",
+    "diagnosis",
     "exercises",
     "doctor",
     "cli",

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from kshot.diagnosis import Diagnosis, close, tell
 from kshot.episodes import one_hot
-from kshot.exercises.metric import Diagnosis, _close, _tell
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -65,7 +65,7 @@ def examine_set_encoder(read: Callable[[Encode, Tensor, Tensor], Tensor]) -> str
                 "the codes are weighted by their place, so the order matters: every pair has the weight 1/K.",
             ),
         ]
-        wrong = _tell(got, codes.mean(1), mistakes, "[T, W], one list of numbers for each task")
+        wrong = tell(got, codes.mean(1), mistakes, "[T, W], one list of numbers for each task")
         if wrong:
             return wrong
     return None
@@ -100,7 +100,7 @@ def examine_label_slots(sequence: Callable[..., tuple[Tensor, Tensor]]) -> str |
         return torch.cat([first, torch.cat([queries, slots], 1)])
 
     ordered = after(z[order])
-    in_place = _close(rows, after(z)) if isinstance(rows, Tensor) else False
+    in_place = close(rows, after(z)) if isinstance(rows, Tensor) else False
     mistakes: list[Diagnosis] = [
         (
             after(z[order], asked[order]),
@@ -150,12 +150,12 @@ def examine_label_slots(sequence: Callable[..., tuple[Tensor, Tensor]]) -> str |
             "the queries are missing: they come after the support, with empty slots.",
         ),
     ]
-    wrong = _tell(rows, ordered, mistakes, "[S + Q, D + N], one row for each drawing")
-    if wrong and in_place and _close(targets, query_y[order]):
+    wrong = tell(rows, ordered, mistakes, "[S + Q, D + N], one row for each drawing")
+    if wrong and in_place and close(targets, query_y[order]):
         return "the targets are in the new order and the rows are not: each query would be graded by another's label."
     if wrong:
         return wrong
-    return _tell(
+    return tell(
         targets,
         query_y[order],
         [
@@ -214,7 +214,7 @@ def examine_leak(answers: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor
             "a scale has come in, 1/sqrt(D): sensible in general, but the classifier here has none.",
         ),
     ]
-    return _tell(got, scores.softmax(1) @ shown, mistakes, "[Q, N], the probabilities of each query")
+    return tell(got, scores.softmax(1) @ shown, mistakes, "[Q, N], the probabilities of each query")
 
 
 EXERCISES = {"set encoder": examine_set_encoder, "label slots": examine_label_slots, "find the leak": examine_leak}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from kshot.diagnosis import Diagnosis, close, shaped, tell
 from kshot.learners import metric
-
-Diagnosis = tuple[Tensor, str]  # what a typical mistake would have returned, and its sentence
 
 
 def examine_prototypes(prototypes: Callable[[Tensor, Tensor, int], Tensor]) -> str | None:
@@ -55,7 +53,7 @@ def examine_prototypes(prototypes: Callable[[Tensor, Tensor, int], Tensor]) -> s
                 "the first task's labels are used for every task: each row of y belongs to its own task.",
             ),
         ]
-        wrong = _tell(got, expected, mistakes, "[T, N, D], one mean for each class of each task")
+        wrong = tell(got, expected, mistakes, "[T, N, D], one mean for each class of each task")
         if wrong:
             return wrong
     return None
@@ -108,9 +106,9 @@ def examine_logits(logits: Callable[[Tensor, Tensor], Tensor]) -> str | None:
         (expected.mT, "queries and classes have changed places: the shape is [T, Q, N], queries first."),
     ]
     got = logits(z.clone(), c.clone())
-    if _shaped(got, expected) and _close(got - got[..., :1], expected - expected[..., :1]):
+    if shaped(got, expected) and close(got - got[..., :1], expected - expected[..., :1]):
         return None
-    return _tell(got, expected, mistakes, "[T, Q, N], a number for each class of each query")
+    return tell(got, expected, mistakes, "[T, Q, N], a number for each class of each query")
 
 
 def examine_siamese(classify: Callable[[Tensor, Tensor], Tensor]) -> str | None:
@@ -139,8 +137,8 @@ def examine_siamese(classify: Callable[[Tensor, Tensor], Tensor]) -> str | None:
             "likeliest partner decide.",
         ),
     ]
-    wrong = _tell(got, expected, mistakes, "[Q], one class id for each query")
-    if wrong and _shaped(got, expected) and torch.equal(got[:3].long(), expected[:3]):
+    wrong = tell(got, expected, mistakes, "[Q], one class id for each query")
+    if wrong and shaped(got, expected) and torch.equal(got[:3].long(), expected[:3]):
         return (
             "right only where exactly one partner passes .5: a threshold is mute when none passes and undecided when "
             "several do, so compare the partners with each other."
@@ -149,37 +147,6 @@ def examine_siamese(classify: Callable[[Tensor, Tensor], Tensor]) -> str | None:
 
 
 EXERCISES = {"prototypes": examine_prototypes, "logits": examine_logits, "siamese": examine_siamese}
-
-
-def _tell(got: Any, expected: Tensor, mistakes: Sequence[Diagnosis], shape: str) -> str | None:
-    """None where `got` is `expected`; else the sentence of the mistake it looks like, else what can be said."""
-    if got is None or got is Ellipsis:
-        return "your function returns nothing yet: end it with `return`."
-    if not isinstance(got, Tensor):
-        return f"your function returns a {type(got).__name__}: return a tensor {shape}."
-    if _close(got, expected):
-        return None
-    for result, sentence in mistakes:
-        if _close(got, result):
-            return sentence
-    if got.shape != expected.shape:
-        return f"the result has shape {tuple(got.shape)}, expected {tuple(expected.shape)}: {shape}."
-    if not torch.isfinite(got.double()).all():
-        return "the result holds NaN or infinity: look for a division by zero or a square root of a negative number."
-    index = (got.double() - expected.double()).abs().flatten().argmax()
-    place = [int(i) for i in torch.unravel_index(index, got.shape)]
-    return (
-        f"the shape is right, the values are not: at {place} it has {got.flatten()[index].item():.3g}, "
-        f"expected {expected.flatten()[index].item():.3g}."
-    )
-
-
-def _shaped(got: Any, expected: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == expected.shape
-
-
-def _close(got: Tensor, expected: Tensor) -> bool:
-    return got.shape == expected.shape and torch.allclose(got.detach().double(), expected.double(), atol=1e-4)
 
 
 def _generator() -> torch.Generator:
