@@ -47,6 +47,7 @@ def lecture() -> dict:
     for beginning in ("def inner_step", "def adapted", "def score", "def runners", "class Kept"):
         exec(cell(beginning), names)
     exec(definition("def hurt"), names)
+    exec(definition("def leaving"), names)
     return names
 
 
@@ -144,6 +145,20 @@ def test_the_steepest_curvature_is_the_largest_eigenvalue(lecture, generator):
     expected = torch.linalg.eigvalsh(2 / 8 * inputs.T @ inputs)[-1]
     learner = type("Learner", (), {"net": net})
     torch.testing.assert_close(lecture["steepest"](learner, x, y), expected, rtol=1e-2, atol=0)
+
+
+def test_what_a_step_moves_and_where_to_is_that_of_a_loop_over_tasks(lecture, generator):
+    episodes = lecture["test"] = Sinusoids(queries=20).sample(3, generator)
+    theta, expected = dict(lecture["net"].named_parameters()), []
+    for x, y, query_x, query_y in zip(episodes.support_x, episodes.support_y, episodes.query_x, episodes.query_y):
+        phi = lecture["inner_step"](theta, x, y, 0.01, 1)
+        before, after = (torch.func.functional_call(lecture["net"], w, query_x) for w in (theta, phi))
+        way, wanted = (after - before).flatten(), (query_y - before).flatten()
+        step = torch.cat([(phi[name] - theta[name]).flatten() for name in theta])
+        cosine = way @ wanted / (way.norm() * wanted.norm())
+        expected.append([each.item() for each in (step.norm(), way.norm() / 20**0.5, cosine)])
+    got = lecture["leaving"](kshot.MAML(lecture["perceptron"](), rate=0.01))
+    torch.testing.assert_close(torch.stack([r.values for r in got], 1), torch.tensor(expected), rtol=1e-4, atol=1e-6)
 
 
 def test_second_order_keeps_a_like_amount_for_every_step_and_first_order_none(lecture):
