@@ -27,18 +27,23 @@ def test_a_link_leads_somewhere(target):
     assert (ROOT / target).exists()
 
 
-def test_the_table_is_what_was_measured():
-    script = runpy.run_path(str(ROOT / "benchmarks" / "omniglot.py"))
-    report = json.loads((ROOT / "benchmarks" / "results" / "omniglot.json").read_text())
-    shown = re.search(r"<!-- omniglot -->\n(.*?)\n<!-- /omniglot -->", README, re.DOTALL).group(1)
-    assert shown == script["markdown"](report)
+@pytest.mark.parametrize(
+    "name, options", [("omniglot", {}), ("grading", {}), ("families", {}), ("sinusoid", {"every": (10,)})]
+)
+def test_a_table_is_what_was_measured(name, options):
+    script = runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))
+    report = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    assert between(name) == script["markdown"](report, **options)
 
 
-def test_the_table_of_grading_is_what_was_measured():
-    script = runpy.run_path(str(ROOT / "benchmarks" / "grading.py"))
-    report = json.loads((ROOT / "benchmarks" / "results" / "grading.json").read_text())
-    shown = re.search(r"<!-- grading -->\n(.*?)\n<!-- /grading -->", README, re.DOTALL).group(1)
-    assert shown == script["markdown"](report)
+def test_the_table_of_speed_is_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "speed")
+    assert between("speed") == runpy.run_path(str(ROOT / "benchmarks" / "speed" / "table.py"))["table"]()
+
+
+def between(name: str) -> str:
+    """What stands between the markers `name` of README."""
+    return re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL).group(1)
 
 
 def test_the_latency_is_what_was_measured():
