@@ -42,22 +42,6 @@ def lecture() -> dict:
     return names
 
 
-def test_cells_are_short():
-    lengths = [len(code.splitlines()) for code in cells()]
-    assert max(lengths) <= 25
-    assert statistics.median(lengths) <= 10
-
-
-def test_the_reader_commits_at_least_three_times_in_a_cell_before_the_result():
-    code = cells()
-    names = [re.search(r"^(\w+) = kshot\.predict\(", c, flags=re.MULTILINE) for c in code]
-    asked = {name[1]: i for i, name in enumerate(names) if name}
-    shown = {name: i for i, c in enumerate(code) for name in asked if f"{name}.reveal(" in c}
-    assert len(asked) >= 3
-    assert asked.keys() == shown.keys()
-    assert all(asked[name] < shown[name] for name in asked)
-
-
 def test_the_plane_through_three_prototypes_keeps_every_decision(lecture, generator):
     z, c = torch.randn(500, 64, generator=generator), torch.randn(3, 64, generator=generator)
     points, stars = lecture["through_prototypes"](z, c)
