@@ -50,22 +50,74 @@ class TaskNorm(nn.Module):
             averages, own = (self.running_mean, self.running_var), (self.weight, self.bias)
             normal = [F.batch_norm(of, *averages, *own, True, self.momentum, self.epsilon) for of in x.chunk(tasks)]
             return torch.cat(normal), None
-        # The formula itself: on a CPU as fast as F.batch_norm, torch.var_mean ten times slower; its slopes cost less.
-        rows = pixels(x, tasks)
-        mean = rows.mean(1)  # [T, C]
-        variance = (rows - mean[:, None]).square().mean(1)
+        mean, variance = Moments.apply(pixels(x, tasks))
         return self._affine(x, tasks, mean, variance), (mean, variance) if self.policy == "per_task" else None
 
     def _affine(self, x: Tensor, tasks: int, mean: Tensor, variance: Tensor) -> Tensor:
         scale = self.weight * torch.rsqrt(variance + self.epsilon)  # [T, C]
-        shift = self.bias - mean * scale
-        normal = torch.addcmul(shift[:, None], pixels(x, tasks), scale[:, None])
-        return normal.reshape(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+        return affine(x, tasks, scale, self.bias - mean * scale)
+
+
+def block(
+    x: Tensor, tasks: int, convolution: nn.Conv2d, norm: TaskNorm, pool: bool, given: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """relu(max_pool2d(norm(convolution(x)), 2)) for x [T*B, c, H, W], and the statistics as `norm` returns them.
+
+    A line that rises may be applied after the largest of four was taken, to a quarter of the numbers. So the sign of
+    the norm's weight goes into the convolution's, where it costs nothing, and what is left of it only scales.
+    """
+    if not pool or norm.policy == "running":
+        x, used = norm(convolution(x), tasks, given)
+        return F.relu(F.max_pool2d(x, 2) if pool else x), used
+    sign = torch.where(norm.weight < 0, -1.0, 1.0).to(x.dtype)  # [C]
+    x = F.conv2d(x, convolution.weight * sign[:, None, None, None], convolution.bias * sign, padding=1)
+    rows = pixels(x, tasks)
+    mean, variance = Moments.apply(rows) if given is None else (given[0] * sign, given[1])
+    scale = norm.weight * sign * torch.rsqrt(variance + norm.epsilon)  # [T, C], none negative
+    used = (mean * sign, variance) if norm.policy == "per_task" else None
+    x = F.max_pool2d(images(rows, x.shape), 2)  # made anew from rows, or vmap could not differentiate it twice
+    return F.relu(affine(x, tasks, scale, norm.bias - mean * scale)), used
+
+
+class Moments(torch.autograd.Function):
+    """Mean and variance [T, C] of rows [T, M, C], over M.
+
+    On a CPU torch.var_mean takes ten times as long, and the slopes of its formula pass over all rows five times
+    instead of once. They are written so that they can be differentiated again.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(rows: Tensor) -> tuple[Tensor, Tensor]:
+        mean = rows.mean(1)
+        away = rows - mean[:, None]
+        return mean, away.mul_(away).mean(1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.save_for_backward(inputs[0], output[0])
+
+    @staticmethod
+    def backward(ctx, of_mean: Tensor, of_variance: Tensor) -> Tensor:
+        rows, mean = ctx.saved_tensors
+        slope = (2 / rows.shape[1]) * of_variance
+        return torch.addcmul((of_mean / rows.shape[1] - mean * slope)[:, None], rows, slope[:, None])
+
+
+def affine(x: Tensor, tasks: int, scale: Tensor, shift: Tensor) -> Tensor:
+    """x * scale + shift for x [T*B, C, H, W], with scale and shift [T, C]."""
+    return images(torch.addcmul(shift[:, None], pixels(x, tasks), scale[:, None]), x.shape)
 
 
 def pixels(x: Tensor, tasks: int) -> Tensor:
     """All pixels of each task, [T, B*H*W, C], of x [T*B, C, H, W]: a view where x is in channels_last."""
     return x.permute(0, 2, 3, 1).reshape(tasks, -1, x.shape[1])
+
+
+def images(rows: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `pixels`: x of `shape` [T*B, C, H, W], in channels_last."""
+    return rows.reshape(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
 
 
 class Conv4(nn.Module):
@@ -132,8 +184,7 @@ class Conv4(nn.Module):
             if not used and self.closed_form and first_block.fits(x, convolution, norm, pool):
                 x, statistics = first_block.embed(x, tasks, convolution, norm, statistics)
             else:
-                x, statistics = norm(convolution(x), tasks, statistics)
-                x = F.relu(F.max_pool2d(x, 2) if pool else x)  # pooling first: ReLU then touches a quarter
+                x, statistics = block(x, tasks, convolution, norm, pool, statistics)
             used.append(statistics)
         x = x.unflatten(0, (tasks, size))
         return (x.flatten(2) if self.flatten else x), used

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from kshot import Conv4, Prototypical
-from kshot.nets import TaskNorm
+from kshot.nets import Moments, TaskNorm, block
 
 
 @pytest.mark.parametrize("policy", ["per_task", "transductive"])
@@ -49,6 +49,43 @@ def test_gradients_flow_through_the_statistics(generator):
     support = torch.randn(2, 2, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(f, (support,))
     assert torch.autograd.gradgradcheck(f, (support,))
+
+
+@pytest.mark.parametrize("policy", ["per_task", "transductive"])
+@pytest.mark.parametrize("pool", [True, False])
+def test_a_block_is_its_parts_one_after_the_other(policy, pool, generator):
+    """Also where the norm's weight is negative, so that the largest of four comes from the smallest."""
+    convolution, norm = torch.nn.Conv2d(2, 5, 3, padding=1).double(), TaskNorm(5, policy).double()
+    with torch.no_grad():
+        for parameter in (*convolution.parameters(), *norm.parameters()):
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        norm.weight[:3] = torch.tensor([-1.5, -0.1, 0.7])
+    support, query = (torch.randn(6, 2, 6, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    weights = torch.randn(6, 5, 6 // (2 if pool else 1), 4 // (2 if pool else 1), generator=generator).double()
+
+    def parts(x, given):
+        x, used = norm(convolution(x), 2, given)
+        return F.relu(F.max_pool2d(x, 2) if pool else x), used
+
+    def at_once(x, given):
+        return block(x, 2, convolution, norm, pool, given)
+
+    results = []
+    for way in (parts, at_once):
+        y, used = way(support, None)
+        if used is not None:
+            y = y + way(query, used)[0]
+        own = torch.autograd.grad((weights * y).sum(), (*convolution.parameters(), *norm.parameters()))
+        results.append([y, *(used or ()), *own])
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*results, strict=True))
+
+
+def test_moments_and_their_slopes(generator):
+    rows = torch.randn(2, 7, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    mean, variance = Moments.apply(rows)
+    assert torch.allclose(mean, rows.mean(1)) and torch.allclose(variance, rows.var(1, correction=0))
+    assert torch.autograd.gradcheck(Moments.apply, rows)
+    assert torch.autograd.gradgradcheck(lambda rows: Moments.apply(rows)[1].square() * 3, rows)
 
 
 def test_running_averages_follow_the_tasks_and_rule_at_evaluation(generator):
