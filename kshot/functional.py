@@ -87,3 +87,11 @@ def output_error(outputs: Tensor, y: Tensor) -> Tensor:
     if y.is_floating_point():
         return (2 / outputs[0].numel()) * (outputs - y)
     return (outputs.softmax(-1) - F.one_hot(y, outputs.shape[-1])) / outputs.shape[1]
+
+
+def output_error_change(outputs: Tensor, y: Tensor, change: Tensor) -> Tensor:
+    """By how much `output_error` changes for a small `change` of the outputs, per unit: the shape of `outputs`."""
+    if y.is_floating_point():
+        return (2 / outputs[0].numel()) * change
+    p = outputs.softmax(-1)
+    return p * (change - (p * change).sum(-1, keepdim=True)) / outputs.shape[1]

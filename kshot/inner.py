@@ -12,6 +12,7 @@ from torch import Tensor
 Parameters = dict[str, Tensor]  # by name, as `dict(module.named_parameters())` gives them
 Loss = Callable[[Parameters], Tensor]
 Slopes = Callable[[Parameters], tuple[Tensor, Parameters]]
+Watch = Callable[[int, Tensor], None]
 
 
 def descend(
@@ -19,7 +20,7 @@ def descend(
     start: Parameters,
     rates: Mapping[str, Tensor],
     steps: int,
-    watch: Callable[[int, Tensor], None] | None = None,
+    watch: Watch | None = None,
 ) -> Parameters:
     """phi <- phi - alpha * d loss / d phi, `steps` times, starting from phi = `start`.
 

@@ -62,6 +62,15 @@ class InnerRates(nn.Module):
             own = dict(zip(own, values))
         return {name: own[group] for name, group in self.group.items()}
 
+    def collected(self, slopes: Parameters) -> list[Tensor]:
+        """Slopes [T, *shape] by name of every entry's rate -> those of the learned ones, in parameters() order."""
+        totals: dict[str, Tensor] = {}
+        for name, slope in slopes.items():
+            own = slope if self.kind == "parameter" else slope.flatten(1).sum(1)  # one number for many entries
+            group = self.group[name]
+            totals[group] = totals[group] + own if group in totals else own
+        return [totals[group] for group, _ in self.named_parameters()]  # none where they are not learned
+
     @torch.no_grad()
     def set(self, rate: float) -> None:
         """Put every rate at `rate`."""

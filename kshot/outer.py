@@ -37,7 +37,8 @@ class _Losses(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, weights: Tensor) -> tuple:
-        return None, None, None, *(torch.tensordot(weights, each, 1) for each in ctx.saved_tensors)
+        weighed = [(weights @ each.reshape(len(each), -1)).view(each.shape[1:]) for each in ctx.saved_tensors]
+        return None, None, None, *weighed
 
 
 def each_alone(task_loss: TaskLoss, parameters: list[Tensor], tasks: Task) -> tuple[Tensor, list[Tensor]]:

@@ -8,11 +8,11 @@ differentiation, whose own graph would then have to be differentiated again.
 import torch
 from torch import Tensor, nn
 
-from kshot.functional import output_error
+from kshot.functional import output_error, task_losses
 from kshot.inner import Parameters, Slopes
 
 # By activation: the derivative at h, given the activation's value at h.
-DERIVATIVES = {nn.ReLU: lambda value: (value > 0).to(value.dtype), nn.Tanh: lambda value: 1 - value * value}
+DERIVATIVES = {nn.ReLU: torch.sign, nn.Tanh: lambda value: 1 - value * value}
 
 
 class StackedMLP:
@@ -54,39 +54,49 @@ class StackedMLP:
             values.append(h if activation is None else torch.relu(h) if activation is nn.ReLU else torch.tanh(h))
         return values
 
-    def slopes(self, parameters: Parameters, values: list[Tensor], error: Tensor, wanted: set[str]) -> Parameters:
-        """The slopes [T, *shape] of the `wanted` parameters, by backpropagation.
+    def backward(self, parameters: Parameters, values: list[Tensor], error: Tensor, wanted: set[str]) -> list[Tensor]:
+        """d loss / d output of each layer before its activation, [T, B, width], the last layer's first.
 
-        values: what `forward` returned;  error: d loss / d output, [T, B, d]
+        It ends with the lowest layer that has a `wanted` parameter.
+
+        values: what `forward` returned;  error: d loss / d output of the net, [T, B, d]
         """
-        slopes, left = {}, len(wanted)
-        for index in reversed(range(len(self.layers))):
+        errors = [error]
+        for index in range(len(self.layers) - 1, self.lowest(wanted), -1):
+            error = error @ parameters[self.layers[index][0]]
+            if self.activations[index - 1] is not None:
+                error = error * DERIVATIVES[self.activations[index - 1]](values[index])
+            errors.append(error)
+        return errors
+
+    def slopes(self, values: list[Tensor], errors: list[Tensor], wanted: set[str]) -> Parameters:
+        """The slopes [T, *shape] of the `wanted` parameters, from what `forward` and `backward` returned."""
+        slopes = {}
+        for index, error in zip(reversed(range(len(self.layers))), errors):
             weight, bias = self.layers[index]
             if weight in wanted:
                 slopes[weight] = error.mT @ values[index]  # [T, out, in]
-                left -= 1
             if bias in wanted:
                 slopes[bias] = error.sum(1)  # [T, out]
-                left -= 1
-            if not left or not index:
-                break
-            error = error @ parameters[weight]
-            if self.activations[index - 1] is not None:
-                error = error * DERIVATIVES[self.activations[index - 1]](values[index])
         return slopes
+
+    def lowest(self, wanted: set[str]) -> int:
+        """The first layer that has a `wanted` parameter."""
+        return min(index for index, names in enumerate(self.layers) if wanted.intersection(names))
 
 
 def stacked_slopes(mlp: StackedMLP, theta: Parameters, x: Tensor, y: Tensor, order: int) -> Slopes:
     """Slopes of each task's loss on x [T, B, d], y [T, B, ...], for `descend`; orders as in `autograd_slopes`.
 
-    Instead of the loss they report the outputs, which stop being finite no later.
+    They report the losses [T].
     """
 
     def slopes(phi: Parameters) -> tuple[Tensor, Parameters]:
         with torch.set_grad_enabled(order == 2):
             now = theta | phi
             values = mlp.forward(now, x)
-            return values[-1], mlp.slopes(now, values, output_error(values[-1], y), set(phi))
+            errors = mlp.backward(now, values, output_error(values[-1], y), set(phi))
+            return task_losses(values[-1], y).detach(), mlp.slopes(values, errors, set(phi))
 
     return slopes
 

@@ -35,6 +35,7 @@ ORDER = (
     "inner_rates",
     "functional",
     "stacked",
+    "curvature",
     "outer",
     "gradient_based",
     "black_box",

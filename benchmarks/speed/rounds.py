@@ -57,6 +57,9 @@ def compare(runs: dict[str, Callable[[], object]], rounds: int, wall_rounds: int
 def _rounds(runs: dict[str, Callable[[], object]], rounds: int, threads: int, clock: Callable[[], float]) -> dict:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    # glibc gives memory back after each operation until a large block was freed once, as in any process that has loaded
+    # data: without this, whether a small net's tensors are asked for anew each time is a matter of chance.
+    torch.zeros(4_000_000)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     try:
         for number in range(rounds + 1):

@@ -7,14 +7,13 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from kshot import outer
+from kshot.curvature import outer_gradient
 from kshot.episodes import Episodes
-from kshot.functional import task_loss, task_losses
+from kshot.functional import task_loss
 from kshot.gradient_based import GradientLearner
-from kshot.inner import autograd_slopes, descend, functional_slopes
-from kshot.stacked import stacked_slopes
+from kshot.inner import autograd_slopes, functional_slopes
 
 
 class MAML(GradientLearner):
@@ -34,10 +33,10 @@ class MAML(GradientLearner):
         self._require_targets(episodes.support_y)
         tasks = (episodes.support_x, episodes.support_y, episodes.query_x, episodes.query_y)
         engine = self._engine(episodes.support_x)
+        parameters = [*self.theta().values(), *self.alpha.parameters()]
         if engine == "stacked":
-            losses = self._stacked_losses(*tasks)
+            losses = outer.losses(None, parameters, tasks, self._written_out)
         else:
-            parameters = [*self.theta().values(), *self.alpha.parameters()]
             how = outer.vectorised(self.chunk_size) if engine == "vmap" else outer.each_alone
             losses = outer.losses(lambda *given: self._task_loss(engine, *given), parameters, tasks, how)
         if not torch.isfinite(losses).all():
@@ -53,18 +52,18 @@ class MAML(GradientLearner):
         phi, statistics = self._adapt_one(theta, alpha, support_x, support_y, self.steps, slopes, watch)
         return task_loss(self._g(theta | phi, query_x, statistics), query_y)
 
-    def _stacked_losses(self, *tasks: Tensor) -> Tensor:
-        def of(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:
-            theta = self.theta()
-            start = {name: theta[name] for name in self.fast}
-            slopes = stacked_slopes(self._mlp, theta, support_x, support_y, self.order)
-            phi = descend(slopes, start, self.alpha(), self.steps)
-            return task_losses(self._mlp(theta | phi, query_x), query_y)
-
-        if self.chunk_size is None or self.chunk_size >= len(tasks[0]):
-            return of(*tasks)
-        chunks = zip(*(part.split(self.chunk_size) for part in tasks))
-        return torch.cat([checkpoint(of, *chunk, use_reentrant=False) for chunk in chunks])
+    def _written_out(self, _, parameters: list[Tensor], tasks: outer.Task) -> tuple[Tensor, list[Tensor]]:
+        """What outer.each_alone gives, for all tasks of a stacked perceptron at once (or `chunk_size` of them)."""
+        theta = dict(zip(self._names, parameters))
+        alpha = self.alpha(parameters[len(theta) :])
+        parts = []
+        for chunk in zip(*(each.split(self.chunk_size or len(each)) for each in tasks)):
+            values, slopes, of_rates = outer_gradient(
+                self._mlp, theta, alpha, self.steps, self.order, chunk, self.alpha.learned
+            )
+            parts.append((values, *(slopes[name] for name in theta), *self.alpha.collected(of_rates)))
+        values, *gradients = parts[0] if len(parts) == 1 else [torch.cat(each) for each in zip(*parts)]
+        return values, gradients
 
     def _explain(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> None:
         with torch.no_grad():
@@ -99,7 +98,10 @@ class Reptile(GradientLearner):
         return f"{super().extra_repr()}, minibatches={self.minibatches}"
 
     def losses(self, episodes: Episodes) -> Tensor:
-        """The loss on each task's queries after the inner steps, [T]; backward gives theta the slope theta - phi."""
+        """Each task's loss on its last minibatch, before the step on that, [T]; its slope in theta is theta - phi.
+
+        Raises FloatingPointError, naming the step, where the inner rate diverges.
+        """
         self._require_targets(episodes.support_y)
         tasks = (episodes.support_x, episodes.support_y, episodes.query_x, episodes.query_y)
         return outer.losses(None, list(self.theta().values()), tasks, self._displacement)
@@ -107,10 +109,17 @@ class Reptile(GradientLearner):
     def _displacement(self, _, theta: list[Tensor], tasks) -> tuple[Tensor, list[Tensor]]:
         support_x, support_y, query_x, query_y = tasks
         x, y = torch.cat([support_x, query_x], 1), torch.cat([support_y, query_y], 1)
-        adapted = None
+        phi = None
         for step in range(self.steps):
             own = slice(step % self.minibatches, None, self.minibatches)
-            adapted = self._adapt(x[:, own], y[:, own], 1, 0, adapted and adapted.parameters)
-        with torch.no_grad():
-            values = task_losses(self.predict(adapted, query_x), query_y)
-        return values, [start - adapted.parameters[name].detach() for name, start in zip(self._names, theta)]
+            seen: list[Tensor] = []  # losses, task by task or of all at once
+            phi = self._adapt(x[:, own], y[:, own], 1, 0, phi, partial(_keep, seen)).parameters
+            values = torch.cat(seen)
+            self._watch(step, values)
+        displacement = [start - phi[name].detach() for name, start in zip(self._names, theta)]
+        self._watch(self.steps, torch.stack([each.sum() for each in displacement]))
+        return values, displacement
+
+
+def _keep(seen: list[Tensor], _: int, losses: Tensor) -> None:
+    seen.append(losses.reshape(-1))

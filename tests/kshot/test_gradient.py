@@ -421,6 +421,29 @@ def test_a_rate_that_diverges_is_named_with_its_step_and_a_rate_to_try(name, eng
         learner.eval()(episodes.support_x, episodes.support_y, episodes.query_x)
 
 
+@pytest.mark.parametrize("name", ["relu perceptron", "group norm"])
+def test_reptile_names_the_step_too(name):
+    learner = build(name, kind=Reptile, steps=8, rate=1e30)
+    with pytest.raises(FloatingPointError, match=r"no longer finite after [1-7] inner steps?: the inner rate"):
+        learner.losses(few(name))
+
+
+def test_a_last_step_of_reptile_that_diverges_is_named(monkeypatch):
+    """No loss is taken after it, so phi itself is looked at."""
+    learner = build("relu perceptron", kind=Reptile, steps=2)
+    adapt = learner._adapt
+
+    def diverge(*given):
+        adapted = adapt(*given)
+        if given[4]:  # the second step, from where the first one ended
+            adapted.parameters["net.0.bias"][1] = float("inf")
+        return adapted
+
+    monkeypatch.setattr(learner, "_adapt", diverge)
+    with pytest.raises(FloatingPointError, match="no longer finite after 2 inner steps"):
+        learner.losses(few("relu perceptron"))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

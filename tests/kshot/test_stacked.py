@@ -1,10 +1,13 @@
 """The stacked perceptron against torch's own, one task at a time, and its written-out slopes against autograd."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from kshot.functional import output_error, task_losses
+from kshot.curvature import along
+from kshot.functional import output_error, output_error_change, task_losses
 from kshot.stacked import StackedMLP, linear, stacked_slopes
 
 KINDS = {
@@ -59,7 +62,8 @@ def test_written_out_slopes_are_those_of_autograd(net, generator, targets):
     mlp, parameters = StackedMLP(net), own_parameters(net, 3, generator)
     leaves = {name: p.requires_grad_() for name, p in parameters.items()}
     expected = torch.autograd.grad(task_losses(mlp(leaves, x), y).sum(), tuple(leaves.values()))
-    _, slopes = stacked_slopes(mlp, {}, x, y, order=1)(leaves)
+    losses, slopes = stacked_slopes(mlp, {}, x, y, order=1)(leaves)
+    assert torch.equal(losses, task_losses(mlp(leaves, x), y))
     for (name, slope), truth in zip(slopes.items(), [dict(zip(leaves, expected))[name] for name in slopes]):
         assert torch.allclose(slope, truth, atol=1e-12), name
         assert slope.grad_fn is None
@@ -81,8 +85,11 @@ def test_only_the_wanted_slopes(net, generator):
     mlp, parameters = StackedMLP(net), own_parameters(net, 3, generator)
     last = f"net.{len(net) - 1}.weight"
     values = mlp.forward(parameters, x)
-    everything = mlp.slopes(parameters, values, output_error(values[-1], y), set(parameters))
-    some = mlp.slopes(parameters, values, output_error(values[-1], y), {last})
+    error = output_error(values[-1], y)
+    everything = mlp.slopes(values, mlp.backward(parameters, values, error, set(parameters)), set(parameters))
+    errors = mlp.backward(parameters, values, error, {last})
+    some = mlp.slopes(values, errors, {last})
+    assert len(errors) == 1, "it went further down than anything asked for"
     assert set(some) == {last} and torch.equal(some[last], everything[last])
 
 
@@ -92,6 +99,42 @@ def test_output_error_is_the_slope_of_the_loss(generator):
         outputs = torch.randn(3, 6, 2, generator=generator, dtype=torch.float64, requires_grad=True)
         (slope,) = torch.autograd.grad(task_losses(outputs, y).sum(), outputs)
         assert torch.allclose(output_error(outputs, y), slope, atol=1e-12)
+
+
+def test_output_error_change_is_its_slope(generator):
+    for targets in (False, True):
+        _, y = inputs(generator, targets)
+        outputs, change = torch.randn(2, 3, 6, 2, generator=generator, dtype=torch.float64)
+        _, expected = torch.func.jvp(partial(output_error, y=y), (outputs,), (change,))
+        assert torch.allclose(output_error_change(outputs, y, change), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("targets", [False, True])
+def test_hessian_times_a_vector_is_that_of_torch(net, generator, targets):
+    """Along all parameters, one layer's, one weight or bias alone; at a shared start and at one for each task."""
+    x, y = inputs(generator, targets)
+    mlp, names = StackedMLP(net), [f"net.{name}" for name, _ in net.named_parameters()]
+    shared = {f"net.{name}": p.detach() for name, p in net.named_parameters()}
+    layers = [set(filter(None, layer)) for layer in mlp.layers]
+    for point in (own_parameters(net, 3, generator), shared):
+        every = {name: p.expand(3, *shared[name].shape).clone() for name, p in point.items()}
+        for along_these in [set(names), *layers, *({name} for name in names)]:
+            direction = {
+                name: torch.randn(3, *shared[name].shape, generator=generator, dtype=torch.float64)
+                for name in names
+                if name in along_these
+            }
+            values = mlp.forward(point, x)
+            trail = values, mlp.backward(point, values, output_error(values[-1], y), set(names))
+            turned = along(mlp, point, trail, direction, y)
+
+            def slopes(parameters):
+                return torch.func.grad(lambda each: task_losses(mlp(each, x), y).sum())(parameters)
+
+            everywhere = {name: direction.get(name, torch.zeros_like(p)) for name, p in every.items()}
+            _, expected = torch.func.jvp(slopes, (every,), (everywhere,))
+            assert set(turned) == set(names)
+            assert all(torch.allclose(turned[name], expected[name], atol=1e-12) for name in names)
 
 
 def test_a_linear_head_is_one_more_layer(generator):
