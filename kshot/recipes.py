@@ -103,9 +103,9 @@ def _small() -> Conv4:
 FAMILIES = {
     "protonet": (lambda ways: Prototypical(_small()), {5: (7000, 8), 20: (6000, 4)}),
     "maml": (lambda ways: MAML(_small(), ways, rate=0.4, evaluation_steps=3), {5: (2200, 8), 20: (1900, 4)}),
-    "first_order": (lambda ways: MAML(_small(), ways, steps=5, rate=0.1, order=1), {5: (1300, 8), 20: (1200, 4)}),
+    "first_order": (lambda ways: MAML(_small(), ways, steps=5, rate=0.1, order=1), {5: (1300, 8), 20: (2400, 4)}),
     "anil": (lambda ways: MAML(_small(), ways, steps=3, rate=0.1, adapts="head"), {5: (3600, 8), 20: (4000, 4)}),
-    "reptile": (lambda ways: Reptile(_small(), ways, steps=5, rate=0.1), {5: (900, 8), 20: (900, 4)}),
+    "reptile": (lambda ways: Reptile(_small(), ways, steps=5, rate=0.1), {5: (900, 8), 20: (2000, 4)}),
     "lstm": (lambda ways: LSTMLearner(_small(), ways=ways), {5: (5000, 8), 20: (4000, 4)}),
     "mann": (lambda ways: MANN(_small(), ways=ways), {5: (4000, 8), 20: (3000, 4)}),
     "meta_network": (lambda ways: MetaNetwork(_small(), ways=ways), {5: (4000, 8), 20: (3500, 4)}),
