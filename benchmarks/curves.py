@@ -9,19 +9,17 @@ number of points. Prints one table and which claims held, and writes benchmarks/
 writes seed 0 of each to datasets/checkpoints/curves_*.safetensors; `--quick` is a run of seconds that writes nothing.
 """
 
-import argparse
-import json
-import time
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import torch
+from report import claim, options, write
 from torch import Tensor, nn
 from torch.distributions import Normal
 
 import kshot
-from kshot.checkpoint import SHIPPED, read, save
+from kshot.checkpoint import SHIPPED
 from kshot.learners.classical import Average, GaussianProcess, NearestNeighbours, Zero
 from kshot.learners.memory import LSTMLearner
 from kshot.learners.neural_process import NeuralProcess
@@ -56,10 +54,6 @@ def train(kind: str, seed: int, steps: int, checkpoint: Path | None = None) -> t
     learner = KINDS[kind][0](seed)
     settings = dict(steps=steps, batch=64, learning_rate=1e-3, schedule="cosine", seed=seed)
     history = kshot.fit(learner, GaussianProcessCurves(), **settings, checkpoint=checkpoint, progress=False)
-    if checkpoint:  # keep four digits of each loss
-        tensors, metadata = read(checkpoint)
-        metadata["history"]["losses"] = [float(f"{loss:.4g}") for loss in metadata["history"]["losses"]]
-        save(checkpoint, tensors, metadata)
     return learner.eval(), history
 
 
@@ -190,10 +184,6 @@ def claims(report: dict) -> list[dict]:
     ]  # fmt: skip
 
 
-def claim(sentence: str, held: bool, figures) -> dict:
-    return {"claim": sentence, "held": bool(held), "figures": str(figures)}
-
-
 def markdown(report: dict) -> str:
     """The table: squared error and negative log-likelihood by number of context points."""
     points = [row["points"] for row in report["rows"]["Zero"]]
@@ -214,25 +204,11 @@ def markdown(report: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser = options(__doc__, Size.episodes)
     parser.add_argument("--save", action="store_true")
-    parser.add_argument("--episodes", type=int, default=Size.episodes)
-    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    start = time.perf_counter(), time.process_time()
     size = QUICK if arguments.quick else replace(Size(), episodes=arguments.episodes)
-    report = measure(size, arguments.save and not arguments.quick)
-    report |= {"wall_seconds": round(time.perf_counter() - start[0])}
-    report |= {"all_cpu_seconds": round(time.process_time() - start[1]), "threads": arguments.threads}
-    print("\n" + markdown(report) + "\n")
-    for each in report["claims"]:
-        print(f"{'held    ' if each['held'] else 'NOT held'} {each['claim']}: {each['figures']}")
-    print(f"\n{size.episodes} curves, {len(size.seeds)} seeds, 95 % intervals, {report['all_cpu_seconds']} CPU seconds")
-    if not arguments.quick:
-        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
-        print(f"written to {RESULTS.name}")
+    write(arguments, lambda: measure(size, arguments.save and not arguments.quick), markdown, RESULTS)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ predictor's, which is 1 but for chance. Prints one table and which claims held, 
 benchmarks/results/in_context.json; `--quick` is a run of seconds that writes nothing.
 """
 
-import argparse
-import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from report import claim, options, write
 from torch import Tensor, nn
 
 import kshot
@@ -164,10 +162,6 @@ def claims(report: dict) -> list[dict]:
     ]  # fmt: skip
 
 
-def claim(sentence: str, held: bool, figures) -> dict:
-    return {"claim": sentence, "held": bool(held), "figures": str(figures)}
-
-
 def markdown(report: dict) -> str:
     """The table: the share of the zero predictor's error that is left, by number of examples in context."""
     ks = range(report["settings"]["most"] + 1)
@@ -186,26 +180,16 @@ def cells(rows: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--episodes", type=int, default=Size.episodes)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = options(__doc__, Size.episodes)
+    parser.add_argument("--steps", type=int, default=10_000, help="of training, where no checkpoint is shipped")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    start = time.perf_counter(), time.process_time()
-    learner, made = transformer(30 if arguments.quick else arguments.steps)
-    report = {"transformer": made} | measure(learner, 50 if arguments.quick else arguments.episodes)
-    report |= {"wall_seconds": round(time.perf_counter() - start[0])}
-    report |= {"all_cpu_seconds": round(time.process_time() - start[1]), "threads": arguments.threads}
-    print(markdown(report) + "\n")
-    for each in report["claims"]:
-        print(f"{'held    ' if each['held'] else 'NOT held'} {each['claim']}: {each['figures']}")
-    settings = report["settings"]
-    print(f"\n{settings['episodes']} tasks, 95 % intervals, d = {settings['dimension']}; transformer: {made['source']}")
-    if not arguments.quick:
-        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
-        print(f"written to {RESULTS.name}")
+
+    def made_and_measured() -> dict:
+        learner, made = transformer(30 if arguments.quick else arguments.steps)
+        print(f"transformer: {made['source']}")
+        return {"transformer": made} | measure(learner, 50 if arguments.quick else arguments.episodes)
+
+    write(arguments, made_and_measured, markdown, RESULTS)
 
 
 if __name__ == "__main__":

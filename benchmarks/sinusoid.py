@@ -9,19 +9,17 @@ are then trained with the best. Prints one table and which claims held, and writ
 datasets/checkpoints/sinusoid_*.safetensors; `--quick` is a run of seconds that writes nothing.
 """
 
-import argparse
-import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from report import claim, options, write
 from torch import Tensor, nn
 
 import kshot
-from kshot.checkpoint import SHIPPED, read, save
+from kshot.checkpoint import SHIPPED
 from kshot.gradient_based import GradientLearner
 from kshot.learners.classical import SinusoidOracle, Zero
 from kshot.learners.gradient import MAML, Reptile
@@ -120,13 +118,6 @@ def best(trials: dict[float, dict[int, float]]) -> float:
     return min(trials, key=lambda rate: sum(trials[rate].values()))
 
 
-def slim(path: Path) -> None:
-    """Keep four digits of each loss in a checkpoint's history: the weights are much smaller than those."""
-    tensors, metadata = read(path)
-    metadata["history"]["losses"] = [number(loss) for loss in metadata["history"]["losses"]]
-    save(path, tensors, metadata)
-
-
 class Seeds:
     """The learners of one kind, one a seed, trained step by step with a copy kept at each horizon."""
 
@@ -151,8 +142,6 @@ class Seeds:
             if path:
                 path.unlink(missing_ok=True)
             history = train(learner, size.horizons[-1], seed, on_step=keep, checkpoint=path)
-            if path:
-                slim(path)
             self.cpu_seconds.append(round(history.cpu_seconds, 1))
 
     def errors(
@@ -310,10 +299,6 @@ def finite(value: float | None) -> float:
     return math.inf if value is None else value
 
 
-def claim(sentence: str, held: bool, figures) -> dict:
-    return {"claim": sentence, "held": bool(held), "figures": figures if isinstance(figures, str) else str(figures)}
-
-
 def markdown(report: dict, every: tuple[int, ...] = (10, 5)) -> str:
     """The table: squared error by inner steps at `every` number of shots, with the CPU seconds of one training."""
     columns = [(shots, steps) for shots in every for steps in TABLE]
@@ -344,25 +329,11 @@ def shown(row: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser = options(__doc__, Size.episodes)
     parser.add_argument("--save", action="store_true")
-    parser.add_argument("--episodes", type=int, default=Size.episodes)
-    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    start = time.perf_counter(), time.process_time()
     size = QUICK if arguments.quick else replace(Size(), episodes=arguments.episodes)
-    report = measure(size, arguments.save and not arguments.quick)
-    report |= {"wall_seconds": round(time.perf_counter() - start[0])}
-    report |= {"all_cpu_seconds": round(time.process_time() - start[1]), "threads": arguments.threads}
-    print("\n" + markdown(report) + "\n")
-    for each in report["claims"]:
-        print(f"{'held    ' if each['held'] else 'NOT held'} {each['claim']}: {each['figures']}")
-    print(f"\n{size.episodes} tasks, {len(size.seeds)} seeds, 95 % intervals, {report['all_cpu_seconds']} CPU seconds")
-    if not arguments.quick:
-        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
-        print(f"written to {RESULTS.name}")
+    write(arguments, lambda: measure(size, arguments.save and not arguments.quick), markdown, RESULTS)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Run:
         self.whole = False
         self.optimiser.step()
         self.step += 1
-        self.history.losses.append(loss)
+        self.history.losses.append(float(f"{loss:.5g}"))  # a checkpoint of a small net would be mostly digits
         self.history.cpu_seconds += time.process_time() - started
         self.whole = True
         return loss

@@ -30,7 +30,8 @@ def test_a_link_leads_somewhere(target):
 @pytest.mark.parametrize(
     "name, options", [("omniglot", {}), ("grading", {}), ("families", {}), ("sinusoid", {"every": (10,)})]
 )
-def test_a_table_is_what_was_measured(name, options):
+def test_a_table_is_what_was_measured(name, options, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     script = runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))
     report = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
     assert between(name) == script["markdown"](report, **options)

@@ -11,6 +11,14 @@ from kshot.learners.attention import InContextTransformer
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def beside_them():
+    """As when they are run as scripts: they import what stands in their folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield
+
+
 @pytest.fixture(scope="module")
 def sinusoid():
     script = runpy.run_path(str(BENCHMARKS / "sinusoid.py"))
@@ -120,3 +128,14 @@ def test_wrong_pairs_are_wrong(in_context):
     script, _ = in_context
     y = script["torch"].arange(3.0).view(1, 3, 1)
     assert script["mispaired"](y).flatten().tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["sinusoid", "curves", "in_context"])
+def test_a_quick_run_prints_its_table_and_claims_and_writes_nothing(name, monkeypatch, capsys):
+    results = BENCHMARKS / "results" / f"{name}.json"
+    before = results.read_bytes()
+    monkeypatch.setattr("sys.argv", [f"{name}.py", "--quick", "--episodes", "4"])
+    runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "| ---" in printed.replace("|---", "| ---") and "held " in printed and "CPU seconds" in printed
+    assert results.read_bytes() == before
