@@ -33,7 +33,7 @@ def examine_set_encoder(read: Callable[[Encode, Tensor, Tensor], Tensor]) -> str
                 codes.sum(1),
                 "this is the sum: with more pairs h grows beyond anything the decoder was trained on. Take the mean.",
             ),
-            (codes.sum(1) / 5, "this divides by the same number whatever K is: divide by the number of pairs given."),
+            _scaled(got, codes.sum(1), k),
             (codes.amax(1), "this keeps the largest code of each coordinate: blind to order, but it is not the mean."),
             (
                 encode(pairs.mean(1)),
@@ -71,6 +71,15 @@ def examine_set_encoder(read: Callable[[Encode, Tensor, Tensor], Tensor]) -> str
     return None
 
 
+def _scaled(got: object, total: Tensor, pairs: int) -> Diagnosis:
+    """What a sum divided by some other number than that of the pairs would have returned, and its sentence."""
+    share = 1.0
+    if isinstance(got, Tensor) and got.shape == total.shape:
+        share = float((got.detach() * total).sum() / total.square().sum())
+    sentence = f"this divides the sum of {pairs} codes by {1 / share:.3g}: " if share > 1e-3 else ""
+    return share * total, sentence + "divide by the number of pairs given, whatever K is."
+
+
 def _by_place(codes: Tensor) -> Tensor:
     """A running average in which each new pair counts half: what a forgetful reader makes of a set."""
     h = codes[:, 0]
@@ -84,7 +93,7 @@ def examine_label_slots(sequence: Callable[..., tuple[Tensor, Tensor]]) -> str |
     targets [Q]): support with one-hot labels, then the queries in that order with empty slots, and their labels."""
     generator, ways = _generator(), 3
     z_support, z = torch.randn(6, 4, generator=generator), torch.randn(4, 4, generator=generator)
-    y, query_y = torch.tensor([2, 0, 1, 1, 0, 2]), torch.tensor([0, 1, 2, 1])
+    y, query_y = torch.tensor([2, 0, 1, 1, 2, 0]), torch.tensor([0, 1, 2, 1])
     order = torch.tensor([2, 0, 3, 1])
     got = sequence(z_support.clone(), y.clone(), z.clone(), query_y.clone(), order.clone(), ways)
     if got is None or got is Ellipsis:
@@ -150,6 +159,9 @@ def examine_label_slots(sequence: Callable[..., tuple[Tensor, Tensor]]) -> str |
             "the queries are missing: they come after the support, with empty slots.",
         ),
     ]
+    mixed = _drawings_moved(rows, z_support, shown, ordered)
+    if mixed:
+        return mixed
     wrong = tell(rows, ordered, mistakes, "[S + Q, D + N], one row for each drawing")
     if wrong and in_place and close(targets, query_y[order]):
         return "the targets are in the new order and the rows are not: each query would be graded by another's label."
@@ -171,6 +183,23 @@ def examine_label_slots(sequence: Callable[..., tuple[Tensor, Tensor]]) -> str |
     )
 
 
+def _drawings_moved(rows: object, z_support: Tensor, shown: Tensor, ordered: Tensor) -> str | None:
+    """The sentence for support drawings in another order than the given one, with or without their labels."""
+    if not isinstance(rows, Tensor) or rows.shape != ordered.shape:
+        return None
+    count, numbers = z_support.shape
+    drawings, labels = rows[:count, :numbers].detach().double(), rows[:count, numbers:].detach()
+    places = torch.cdist(drawings, z_support.double()).argmin(1)  # [S], which drawing stands in each row
+    moved = not torch.equal(places, torch.arange(count)) and torch.equal(places.sort().values, torch.arange(count))
+    if not moved or not close(drawings, z_support[places]):
+        return None
+    if close(labels, shown[places]):
+        return "the support's rows come in another order: leave them as they were given, `order` is the queries' alone."
+    return (
+        "the support's drawings come in another order than their labels: each label then stands beside another class."
+    )
+
+
 def examine_leak(answers: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]) -> str | None:
     """An answer maps z_support [S, D], y [S], z [Q, D], query_y [Q] (a bait) and ways to p(y | x) [Q, N]: softmax of
     z·z_s over the support, times the labels."""
@@ -180,15 +209,21 @@ def examine_leak(answers: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor
     got = answers(z_support.clone(), y.clone(), z.clone(), query_y.clone(), ways)
     shown, asked = one_hot(y[None], ways)[0], one_hot(query_y[None], ways)[0]
     scores, among = z @ z_support.mT, z @ torch.cat([z_support, z]).mT  # [Q, S], [Q, S + Q]
+    others = among.masked_fill(torch.cat([torch.zeros(4, 6), torch.eye(4)], 1).bool(), -torch.inf)  # not at itself
     everything, blank = torch.cat([shown, asked]), torch.cat([shown, torch.zeros_like(asked)])
     mistakes: list[Diagnosis] = [
         (
             among.softmax(0) @ everything,
-            "both leaks are still there. Which keys may a query look at, and what must its attention sum to?",
+            "both faults are still there. Which keys may a query look at, and what must its attention sum to?",
         ),
         (
             among.softmax(1) @ everything,
             "the queries are still among the keys, with their labels: each finds itself and reads its own answer.",
+        ),
+        (
+            others.softmax(1) @ everything,
+            "a query no longer sees its own label, but still those of the other queries, which nobody may show it: "
+            "the support alone is what it looks at.",
         ),
         (
             scores.softmax(0) @ shown,
@@ -205,13 +240,21 @@ def examine_leak(answers: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor
         ),
         (scores @ shown, "the softmax is gone: these are scores, and they can be negative. Take it over the support."),
         (scores.softmax(1), "this is the attention, not yet the answer: multiply it by the labels."),
+        (asked, "this hands back `query_y`: no query may see its own label, use the support's."),
         (
             (scores @ shown).softmax(1),
             "this adds up the scores of a class before the softmax: take the softmax over the support first.",
         ),
+        *(
+            (
+                (scores / d**0.5).softmax(1) @ shown,
+                f"a scale has come in, 1/sqrt({d}): sensible in general, but the classifier here has none.",
+            )
+            for d in (4, 32)  # of the check, and of the noise in the notebook
+        ),
         (
-            (scores / 2).softmax(1) @ shown,
-            "a scale has come in, 1/sqrt(D): sensible in general, but the classifier here has none.",
+            one_hot(y[scores.argmax(1)][None], ways)[0],
+            "this is the label of the nearest drawing alone: give its softmax, so that the others have their share.",
         ),
     ]
     return tell(got, scores.softmax(1) @ shown, mistakes, "[Q, N], the probabilities of each query")

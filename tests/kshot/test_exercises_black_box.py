@@ -96,6 +96,20 @@ def leaking(dim, keep=True):
     return answers
 
 
+def not_itself(z_support, y, z, query_y, ways):
+    """Attention over support and labelled queries, each query's own row masked."""
+    scores = z @ torch.cat([z_support, z]).T
+    scores[range(len(z)), range(len(y), len(y) + len(z))] = -torch.inf
+    return scores.softmax(1) @ one_hot(torch.cat([y, query_y]), ways).float()
+
+
+def masked(z_support, y, z, query_y, ways):
+    """Attention over support and queries with every query masked: right too."""
+    scores = z @ torch.cat([z_support, z]).T
+    scores[:, len(y) :] = -torch.inf
+    return scores.softmax(1) @ one_hot(torch.cat([y, query_y]), ways).float()
+
+
 RIGHT = [
     ("set encoder", in_one_go),
     ("set encoder", task_by_task),
@@ -105,6 +119,7 @@ RIGHT = [
     ("label slots", lambda *a: list(careful(*a))),
     ("find the leak", mended),
     ("find the leak", one_query_at_a_time),
+    ("find the leak", masked),
 ]
 
 
@@ -121,7 +136,13 @@ def test_an_exercise_that_is_not_written_yet_says_so(name):
 
 WRONG = [
     ("set encoder", lambda encode, x, y: encode(pairs(x, y)).sum(1), "this is the sum: with more pairs h grows"),
-    ("set encoder", lambda encode, x, y: encode(pairs(x, y)).sum(1) / 5, "the same number whatever K is"),
+    (
+        "set encoder",
+        lambda encode, x, y: encode(pairs(x, y)).sum(1) / 5,
+        "divides the sum of 3 codes by 5: divide by the number",
+    ),
+    ("set encoder", lambda encode, x, y: encode(pairs(x, y)).sum(1) / 9, "divides the sum of 5 codes by 9"),
+    ("set encoder", lambda encode, x, y: encode(pairs(x, y)).sum(1) / (x.shape[1] - 1), "the sum of 5 codes by 4"),
     ("set encoder", lambda encode, x, y: encode(pairs(x, y)).amax(1), "keeps the largest code"),
     ("set encoder", lambda encode, x, y: encode(pairs(x, y).mean(1)), "averaged before they are encoded"),
     ("set encoder", lambda encode, x, y: encode(pairs(x, y)), "still one code for each pair"),
@@ -184,7 +205,18 @@ WRONG = [
         "the queries are missing",
     ),
     ("label slots", lambda s, y, z, query_y, order, ways: rows_of(s, y, z[order], ways), "return two things"),
-    ("find the leak", leaking(0), "both leaks are still there"),
+    (
+        "label slots",
+        lambda s, y, z, query_y, order, ways: careful(s.flip(0), y, z, query_y, order, ways),
+        "in another order than their labels",
+    ),
+    (
+        "label slots",
+        lambda s, y, z, query_y, order, ways: careful(s.flip(0), y.flip(0), z, query_y, order, ways),
+        "the support's rows come in another order",
+    ),
+    ("find the leak", leaking(0), "both faults are still there"),
+    ("find the leak", not_itself, "but still those of the other queries"),
     ("find the leak", leaking(1), "each finds itself and reads its own answer"),
     (
         "find the leak",
@@ -199,8 +231,11 @@ WRONG = [
     ),
     ("find the leak", lambda s, y, z, q, n: (z @ s.T) @ one_hot(y, n).float(), "the softmax is gone"),
     ("find the leak", lambda s, y, z, q, n: (z @ s.T).softmax(1), "the attention, not yet the answer"),
+    ("find the leak", lambda s, y, z, q, n: one_hot(q, n).float(), "this hands back `query_y`"),
     ("find the leak", lambda s, y, z, q, n: ((z @ s.T) @ one_hot(y, n).float()).softmax(1), "before the softmax: take"),
-    ("find the leak", lambda s, y, z, q, n: mended(s, y, z / 2, q, n), r"a scale has come in, 1/sqrt\(D\)"),
+    ("find the leak", lambda s, y, z, q, n: mended(s, y, z / 2, q, n), r"a scale has come in, 1/sqrt\(4\)"),
+    ("find the leak", lambda s, y, z, q, n: mended(s, y, z / 32**0.5, q, n), r"a scale has come in, 1/sqrt\(32\)"),
+    ("find the leak", lambda s, y, z, q, n: one_hot(y[(z @ s.T).argmax(1)], n), "label of the nearest drawing alone"),
 ]
 
 

@@ -41,7 +41,15 @@ def definition(beginning: str) -> str:
 def lecture() -> dict:
     """The lecture's own functions, run as they stand, with the shipped learners and without its data and trainings."""
     names: dict = {"weights": [torch.zeros(100, i, o) for i, o in ((2, 64), (65, 64), (65, 1))]}
-    for beginning in ("import time", "def seeded", "def networks", "box = ", "def checksum", "SEAL = ", "def process"):
+    for beginning in (
+        "import time",
+        "def seeded",
+        "def networks",
+        "box = ",
+        "def checksum",
+        "BEFORE = ",
+        "def process",
+    ):
         exec(cell(beginning), names)
     for beginning in ("GRID = ", "def context", "def report", "def trick", "def bent", "def bill", "def outputs"):
         exec(cell(beginning), names)
@@ -127,15 +135,17 @@ def test_reading_and_writing_are_manns(lecture, generator):
         )
         torch.testing.assert_close(reads, now.reads[0, 0])
         torch.testing.assert_close(found, now.found[0])
-        slots = lecture["write"](
+        slots, writes = lecture["write"](
             memory.slots[0],
             learner.value(now.hidden)[0],
             learner.gate(now.hidden)[0].sigmoid(),
             memory.reads[0, 0],
             memory.usage[0],
         )
+        usage = learner.decay * memory.usage[0] + reads + writes  # as the lecture's formula has it
         memory = learner.take(memory, pair)
         torch.testing.assert_close(slots, memory.slots[0])
+        torch.testing.assert_close(usage, memory.usage[0])
 
 
 @torch.no_grad()
@@ -196,3 +206,56 @@ def test_the_figures_quoted_from_the_benchmarks_are_theirs():
     seconds = {name: round(statistics.median(values)) for name, values in curves["cpu_seconds"].items()}
     assert f"{seconds['Neural process']} and" in text
     assert abs(seconds["LSTM"] - 69) <= 1
+    rows = [row["mse"]["by_seed"] for kind in seconds for row in curves["rows"][kind] if row["points"] in (3, 9, 20)]
+    (apart,) = re.findall(r"the trainings, which differ by at most ([\d.]+)\.", text)
+    assert max(max(seeds) - min(seeds) for seeds in rows) == pytest.approx(float(apart), abs=0.005)
+
+
+def prints() -> str:
+    """All that the built lecture prints."""
+    notebook = json.loads((ROOT / "lectures" / "03_black_box.ipynb").read_text(encoding="utf-8"))
+    outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", [])]
+    return "".join("".join(out.get("text", "")) for out in outputs)
+
+
+def test_the_figures_of_the_prose_are_printed():
+    text, said = " ".join(SOURCE.read_text(encoding="utf-8").replace("\n#", " ").split()), prints()
+    best, worst = re.search(r"moves the distance from ([\d.]+) to ([\d.]+)", text).groups()
+    assert re.search(rf"choices of pairs: best {best}, median [\d.]+, worst {worst};", said)
+    best, worst = re.search(r"one choice moves it from ([\d.]+) to ([\d.]+)\.", text).groups()
+    assert re.search(rf"orders of one choice: best {best}, median [\d.]+, worst {worst};", said)
+    below, beyond = re.search(r"far too wide below \$x = 2\$ \(([\d.]+) % outside\).*beyond \((\d+) %", text).groups()
+    parts = re.search(r"moved by 2, outside its band: ([\d.]+) ± \S+ % where x is below 2, ([\d.]+) ±", said).groups()
+    assert (float(below), float(beyond)) == pytest.approx([float(part) for part in parts], abs=0.5)
+    five, one = re.search(
+        r"it has ([\d.]+) after five pairs, not far below what the first one gives \(([\d.]+)\)", text
+    ).groups()
+    for pairs, figure in (("1", one), ("5", five)):
+        (printed,) = re.findall(rf"near copies, +K = +{pairs}: squared error / d of transformer ([\d.]+)", said)
+        assert float(printed) == pytest.approx(float(figure), abs=0.006)
+
+
+def test_noise_has_chance_without_the_queries_labels_and_company_matters_under_the_other_softmax(generator):
+    names = {"torch": torch, "kshot": kshot, "one_hot": F.one_hot, "seeded": torch.Generator().manual_seed}
+    source = definition("def my_answers")
+    noise, query_y = torch.randn(2, 300, 5, 32, generator=generator), torch.rand(300, 5, generator=generator).argsort(1)
+
+    def tried(*changes):
+        """Accuracy on noise, and how far the first query's answer moves when the others are taken away."""
+        code = source
+        for old, new in changes:
+            assert old in code
+            code = code.replace(old, new)
+        exec(code, names)
+        answers, hits = names["my_answers"], []
+        for s, q, y in zip(*noise, query_y):
+            hits.append((answers(s, torch.arange(5), q, y, 5).argmax(-1) == y).float().mean())
+        alone, together = (answers(s, torch.arange(5), q[:n], y[:n], 5)[0] for n in (1, 5))
+        return float(torch.stack(hits).mean()), float((alone - together).abs().max())
+
+    keys = ("torch.cat([z_support, z])", "z_support"), ("torch.cat([y, query_y])", "y")
+    own = (".softmax(0)", ".softmax(1)")
+    leaking, no_leak, mended = tried(), tried(*keys), tried(*keys, own)
+    assert leaking[0] == 1 and leaking[1] > 0.1
+    assert abs(no_leak[0] - 0.2) < 0.05 and no_leak[1] > 0.1  # the softmax over the queries leaks no label
+    assert abs(mended[0] - 0.2) < 0.05 and mended[1] < 1e-5
