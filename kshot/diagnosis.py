@@ -10,6 +10,8 @@ from torch import Tensor
 
 Diagnosis = tuple[Tensor, str]  # what a typical mistake would have returned, and its sentence
 
+FEW = 4  # numbers that a sentence can hold
+
 
 def tell(got: Any, expected: Tensor, mistakes: Sequence[Diagnosis], shape: str) -> str | None:
     """None where `got` is `expected`; else the sentence of the mistake it looks like, else what can be said."""
@@ -26,12 +28,20 @@ def tell(got: Any, expected: Tensor, mistakes: Sequence[Diagnosis], shape: str) 
         return f"the result has shape {tuple(got.shape)}, expected {tuple(expected.shape)}: {shape}."
     if not torch.isfinite(got.double()).all():
         return "the result holds NaN or infinity: look for a division by zero or a square root of a negative number."
+    if got.numel() <= FEW:
+        return f"the values are off: {numbers(got, expected)}."
     index = (got.double() - expected.double()).abs().flatten().argmax()
     place = [int(i) for i in torch.unravel_index(index, got.shape)]
     return (
         f"the shape is right, the values are not: at {place} it has {got.flatten()[index].item():.3g}, "
         f"expected {expected.flatten()[index].item():.3g}."
     )
+
+
+def numbers(got: Tensor, expected: Tensor) -> str:
+    """Both results in words, for a sentence about a few numbers."""
+    rows = [", ".join(f"{value:.3g}" for value in each.flatten().tolist()) for each in (got, expected)]
+    return f"it has {rows[0]}, expected {rows[1]}"
 
 
 def shaped(got: Any, expected: Tensor) -> bool:

@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from kshot.diagnosis import Diagnosis, close, numbers, tell
+
 Loss = Callable[[Tensor], Tensor]  # theta [P] -> a number
-Diagnosis = tuple[Tensor, str]  # what a typical mistake would have returned, and its sentence
 
 RATE = 0.1
 IN_PLACE = (
     "theta itself has moved: the next task needs the same start, so make a new tensor and leave theta where it is."
 )
+A_TUPLE = "torch.autograd.grad returns a tuple, one slope for each tensor asked for: take its first entry."
+UNCALLED = "this takes the slope of a function: call the loss, torch.autograd.grad wants the number that it returns."
+NO_GRAPH = "this takes a slope where no graph leads: after .detach(), call .requires_grad_() on the new tensor."
+ONE_EACH = "[P], a number for each of theta's"
 
 
 def examine_inner_step(step: Callable[[Loss, Tensor, float], Tensor]) -> str | None:
     """An answer maps loss, theta [P] and alpha to theta - alpha * d loss / d theta [P], and an outer gradient passes
     through the slope too."""
     theta = _theta()
-    got, moved = _run(step, theta, support_loss, theta, RATE)
-    if moved:
-        return IN_PLACE
+    got, wrong = _run(step, theta, support_loss, theta, RATE)
+    if wrong:
+        return wrong
     start, slope = theta.detach(), slope_of(support_loss, theta)
+    once = start - RATE * slope
     mistakes: list[Diagnosis] = [
         (start + RATE * slope, "this climbs: a step down goes against the slope, with a minus."),
         (start - slope, "the whole slope is taken: multiply it by alpha first."),
         (slope, "this is the slope at theta: the step goes from theta, alpha times the slope downhill."),
         (-RATE * slope, "this is the step alone: return where it ends, theta plus the step."),
         (start, "this is still theta: take alpha times the slope off it."),
+        (once - RATE * slope_of(support_loss, once), "these are two steps: take one."),
     ]
-    wrong = _tell(got, start - RATE * slope, mistakes)
+    wrong = tell(got, once, mistakes, ONE_EACH)
     if wrong:
         return wrong
     if not got.requires_grad:
         return "the step lands in the right place, but it is cut off from theta: no outer gradient gets through it."
     outer = torch.ones_like(start)
     (through,) = torch.autograd.grad(got, theta, outer, allow_unused=True, materialize_grads=True)
-    if _close(through, torch.zeros_like(start)):
+    if close(through, torch.zeros_like(start)):
         return "the step starts from a copy of theta, which no outer gradient leaves: start from theta itself."
-    if _close(through, outer):
+    if close(through, outer):
         return (
             "the step lands in the right place, but the outer gradient takes the slope for a constant: "
             "compute it with create_graph=True."
@@ -52,18 +60,26 @@ def examine_inner_step(step: Callable[[Loss, Tensor, float], Tensor]) -> str | N
             "use torch.autograd.grad, which only returns it."
         )
     expected = slope_of(lambda own: (own - RATE * slope_of(support_loss, own, create_graph=True)).sum(), theta)
-    if not _close(through, expected):
-        return f"the step lands in the right place, but d phi / d theta is off: {_numbers(through, expected)}."
+    if not close(through, expected):
+        if close(through, expected - outer):
+            return (
+                "the step lands in the right place, but theta is detached there, so the outer gradient passes through "
+                "the slope alone: start from theta itself."
+            )
+        return f"the step lands in the right place, but d phi / d theta is off: {numbers(through, expected)}."
     return None
 
 
 def examine_best_start(best: Callable[[Tensor, Tensor, float], Any]) -> str | None:
-    """An answer maps curvatures a [n], minima m [n] and alpha to the start whose mean loss after a step is least."""
+    """An answer maps curvatures a [n], minima m [n] and alpha to the start whose mean loss after a step is least.
+
+    It is given NumPy arrays, as the lecture's A and M are, or tensors where it is written for those.
+    """
     many = torch.tensor([0.5, 2.0, 5.0, 8.0]), torch.tensor([-2.0, 0.5, 1.5, 3.0])
-    for a, m, alpha in ((torch.tensor([1.0, 9.0]), torch.tensor([-1.0, 1.0]), 0.05), (*many, 0.1)):
-        got = best(a.clone(), m.clone(), alpha)
-        if isinstance(got, (int, float)):
-            got = torch.tensor(float(got))
+    for a, m, alpha in ((*many, 0.1), (torch.tensor([1.0, 9.0]), torch.tensor([-1.0, 1.0]), 0.05)):
+        got = _answer_in_numpy_or_torch(best, a, m, alpha)
+        if isinstance(got, (int, float, np.ndarray, np.generic)):
+            got = torch.as_tensor(np.asarray(got, dtype=float))
         if isinstance(got, Tensor) and got.numel() == 1:
             got = got.reshape(())
         left = 1 - alpha * a  # the share of the distance to its minimum that a task's step leaves
@@ -99,10 +115,14 @@ def examine_best_start(best: Callable[[Tensor, Tensor, float], Any]) -> str | No
                 mean(a * (1 + alpha * a) ** 2),
                 "here the distance grows by the step, 1 + alpha a: a step goes downhill, so it shrinks.",
             ),
+            (
+                mean(a**2 * left**2),
+                "the curvature counts twice here: the loss is a/2 times the squared distance, so a stands once.",
+            ),
             (m.mean(), "this is the plain mean of the minima, and no curvature is in it."),
             (mean(1 / a), "a steep task counts less here than a flat one: multiply by its curvature, not divide."),
         ]
-        wrong = _tell(got, mean(a * left**2), mistakes)
+        wrong = tell(got, mean(a * left**2), mistakes, "[], one number for all tasks")
         if wrong:
             return wrong
     return None
@@ -112,11 +132,9 @@ def examine_first_order(gradient: Callable[[Loss, Loss, Tensor, float], Tensor])
     """An answer maps support_loss, query_loss, theta [P] and alpha to the slope of query_loss at phi [P], with
     phi = theta - alpha * d support_loss / d theta."""
     theta = _theta()
-    got, moved = _run(gradient, theta, support_loss, query_loss, theta, RATE)
-    if moved:
-        return IN_PLACE
-    if isinstance(got, tuple) and len(got) == 1:
-        return "torch.autograd.grad returns a tuple, one slope for each tensor asked for: take its first entry."
+    got, wrong = _run(gradient, theta, support_loss, query_loss, theta, RATE)
+    if wrong:
+        return wrong
     start, inner = theta.detach(), slope_of(support_loss, theta)
     phi = start - RATE * inner
     expected = slope_of(query_loss, phi)
@@ -144,8 +162,21 @@ def examine_first_order(gradient: Callable[[Loss, Loss, Tensor, float], Tensor])
         (phi, "this is phi itself: return the slope of query_loss there."),
         (-expected, "the sign is turned: return the slope, whoever uses it goes against it."),
         (RATE * expected, "this is alpha times too small: alpha belongs to the inner step alone."),
+        (
+            slope_of(query_loss, start + RATE * inner),
+            "the inner step climbs: it goes against the slope, with a minus.",
+        ),
+        (slope_of(query_loss, start - inner), "the inner step takes the whole slope: multiply it by alpha."),
+        (
+            slope_of(query_loss, start - RATE * slope_of(query_loss, start)),
+            "the inner step is taken on query_loss: it may only see support_loss.",
+        ),
+        (
+            start - RATE * expected,
+            "this is theta after an outer step: return the slope alone, whoever uses it takes the step.",
+        ),
     ]
-    return _tell(got, expected, mistakes)
+    return tell(got, expected, mistakes, ONE_EACH)
 
 
 EXERCISES = {
@@ -175,38 +206,32 @@ def _theta() -> Tensor:
     return torch.tensor([0.7, -1.2, 0.4], dtype=torch.float64, requires_grad=True)
 
 
-def _run(answer: Callable, theta: Tensor, *given: Any) -> tuple[Any, bool]:
-    """What `answer` returns, and whether it changed `theta` in place, or tried to."""
+def _run(answer: Callable, theta: Tensor, *given: Any) -> tuple[Any, str | None]:
+    """What `answer` returns, and what is wrong with its way there, if that can be told."""
     before = theta.detach().clone()
     try:
         got = answer(*given)
-    except RuntimeError as error:
-        if "in-place" in str(error):
-            return None, True
+    except (RuntimeError, TypeError) as error:
+        for words, sentence in (
+            ("in-place", IN_PLACE),
+            ("multiply sequence", A_TUPLE),
+            ("'tuple'", A_TUPLE),
+            ("'function' object is not iterable", UNCALLED),
+            ("does not require grad", NO_GRAPH),
+        ):
+            if words in str(error):
+                return None, sentence
         raise
-    return got, not torch.equal(theta.detach(), before)
+    if not torch.equal(theta.detach(), before):
+        return got, IN_PLACE
+    return got, A_TUPLE if isinstance(got, tuple) and len(got) == 1 else None
 
 
-def _tell(got: Any, expected: Tensor, mistakes: Sequence[Diagnosis]) -> str | None:
-    """None where `got` is `expected`; else the sentence of the mistake it looks like, else what can be said."""
-    if got is None or got is Ellipsis:
-        return "your function returns nothing yet: end it with `return`."
-    if not isinstance(got, Tensor):
-        return f"your function returns a {type(got).__name__}: return a tensor."
-    if got.shape != expected.shape:
-        return f"the result has shape {tuple(got.shape)}, expected {tuple(expected.shape)}."
-    if _close(got, expected):
-        return None
-    for result, sentence in mistakes:
-        if _close(got, result):
-            return sentence
-    return f"the values are off: {_numbers(got, expected)}."
-
-
-def _numbers(got: Tensor, expected: Tensor) -> str:
-    rows = [[f"{value:.3g}" for value in each.detach().flatten().tolist()] for each in (got, expected)]
-    return f"it has {', '.join(rows[0])}, expected {', '.join(rows[1])}"
-
-
-def _close(got: Tensor, expected: Tensor) -> bool:
-    return torch.allclose(got.detach().double(), expected.detach().double(), rtol=1e-4, atol=1e-6)
+def _answer_in_numpy_or_torch(best: Callable, a: Tensor, m: Tensor, alpha: float) -> Any:
+    """What `best` returns for arrays, or for tensors where it calls functions that take nothing else."""
+    try:
+        return best(a.double().numpy().copy(), m.double().numpy().copy(), alpha)
+    except TypeError as error:
+        if "must be Tensor" not in str(error):
+            raise
+        return best(a.clone(), m.clone(), alpha)

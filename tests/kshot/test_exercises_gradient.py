@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,6 +58,10 @@ RIGHT = [
     ("best start", best_start_by_search),
     ("best start", lambda a, m, alpha: best_start(a, m, alpha).item()),
     ("best start", lambda a, m, alpha: best_start(a, m, alpha).reshape(1)),
+    ("best start", lambda a, m, alpha: np.average(m, weights=weights(a, alpha))),
+    ("best start", lambda a, m, alpha: np.sum(weights(a, alpha) * m) / np.sum(weights(a, alpha))),
+    ("best start", lambda a, m, alpha: torch.sum(weights(a, alpha) * m) / torch.sum(weights(a, alpha))),
+    ("best start", lambda a, m, alpha: sum(x * y for x, y in zip(weights(a, alpha), m)) / sum(weights(a, alpha))),
     ("first order", first_order),
     ("first order", first_order_on_a_leaf),
     ("first order", first_order_from_theta),
@@ -119,6 +124,27 @@ def from_a_copy(loss, theta, alpha):
     return step(loss, copy, alpha)
 
 
+def with_a_tuple(loss, theta, alpha):
+    return theta - alpha * torch.autograd.grad(loss(theta), theta, create_graph=True)
+
+
+def with_a_tuple_and_no_alpha(loss, theta, alpha):
+    return theta - torch.autograd.grad(loss(theta), theta, create_graph=True)
+
+
+def of_the_function_itself(loss, theta, alpha):
+    return theta - alpha * torch.autograd.grad(loss, theta, create_graph=True)[0]
+
+
+def with_another_inner_step(step):
+    """First order, but with phi = step(support, query, theta, alpha)."""
+
+    def gradient(support, query, theta, alpha):
+        return grad(query, step(support, query, theta, alpha).detach().requires_grad_())
+
+    return gradient
+
+
 def moved_then_sloped(support, query, theta, alpha):
     theta.data -= alpha * grad(support, theta)
     return grad(query, theta)
@@ -142,6 +168,16 @@ WRONG = [
     ("inner step", in_place_without_a_graph, "theta itself has moved"),
     ("inner step", by_backward, "left the inner slope in theta.grad"),
     ("inner step", cut_off, "it is cut off from theta"),
+    ("inner step", with_a_tuple, "grad returns a tuple"),
+    ("inner step", with_a_tuple_and_no_alpha, "grad returns a tuple"),
+    ("inner step", lambda loss, theta, alpha: (step(loss, theta, alpha),), "grad returns a tuple"),
+    ("inner step", of_the_function_itself, "this takes the slope of a function: call the loss"),
+    (
+        "inner step",
+        lambda loss, theta, alpha: theta.detach() - alpha * grad(loss, theta, create_graph=True),
+        "theta is detached there",
+    ),
+    ("inner step", lambda loss, theta, alpha: step(loss, step(loss, theta, alpha), alpha), "these are two steps"),
     ("inner step", from_a_copy, "starts from a copy of theta"),
     ("inner step", lambda loss, theta, alpha: step(loss, theta, -alpha), "this climbs"),
     ("inner step", lambda loss, theta, alpha: step(loss, theta, 1), "the whole slope is taken"),
@@ -165,7 +201,15 @@ WRONG = [
     ("best start", lambda a, m, alpha: mean(a * (1 + alpha * a) ** 2, m), "here the distance grows"),
     ("best start", lambda a, m, alpha: m.mean(), "this is the plain mean of the minima"),
     ("best start", lambda a, m, alpha: mean(1 / a, m), "counts less here than a flat one"),
-    ("best start", lambda a, m, alpha: weights(a, alpha), r"has shape \(2,\), expected \(\)"),
+    ("best start", lambda a, m, alpha: mean(a**2 * (1 - alpha * a) ** 2, m), "the curvature counts twice"),
+    (
+        "best start",
+        lambda a, m, alpha: str(best_start(a, m, alpha)),
+        r"returns a str: return a tensor \[\], one number",
+    ),
+    ("best start", lambda a, m, alpha: np.dot(m) / a, "your code stops with TypeError: dot"),
+    ("best start", lambda a, m, alpha: -0.8, "the values are off"),
+    ("best start", lambda a, m, alpha: weights(a, alpha), r"has shape \(4,\), expected \(\)"),
     ("best start", lambda a, m, alpha: best_start(a, m, alpha) + 1, "the values are off"),
     ("first order", lambda s, q, theta, alpha: first_order(s, s, theta, alpha), "the outer loss is taken on the"),
     ("first order", lambda s, q, theta, alpha: grad(q, theta), "that is joint training"),
@@ -180,8 +224,34 @@ WRONG = [
     ("first order", lambda s, q, theta, alpha: theta - alpha * grad(s, theta), "this is phi itself"),
     ("first order", lambda s, q, theta, alpha: -first_order(s, q, theta, alpha), "the sign is turned"),
     ("first order", lambda s, q, theta, alpha: alpha * first_order(s, q, theta, alpha), "alpha times too small"),
+    (
+        "first order",
+        lambda s, q, theta, alpha: grad(q, (theta - alpha * grad(s, theta)).detach()),
+        r"call .requires_grad_\(\) on the new tensor",
+    ),
     ("first order", moved_then_sloped, "theta itself has moved"),
-    ("first order", lambda s, q, theta, alpha: (first_order(s, q, theta, alpha),), "returns a tuple"),
+    ("first order", lambda s, q, theta, alpha: (first_order(s, q, theta, alpha),), "grad returns a tuple"),
+    (
+        "first order",
+        with_another_inner_step(lambda s, q, theta, alpha: theta + alpha * grad(s, theta)),
+        "the inner step climbs",
+    ),
+    (
+        "first order",
+        with_another_inner_step(lambda s, q, theta, alpha: theta - grad(s, theta)),
+        "the inner step takes the whole slope",
+    ),
+    (
+        "first order",
+        with_another_inner_step(lambda s, q, theta, alpha: theta - alpha * grad(q, theta)),
+        "the inner step is taken on query_loss",
+    ),
+    (
+        "first order",
+        lambda s, q, theta, alpha: theta - alpha * first_order(s, q, theta, alpha),
+        "this is theta after an outer step",
+    ),
+    ("first order", lambda s, q, theta, alpha: query_loss(theta), r"has shape \(\), expected \(3,\)"),
 ]
 
 

@@ -94,6 +94,13 @@ def test_diverging_steps_can_be_drawn(lecture):
     assert lecture["hurt"](state)
 
 
+@pytest.mark.parametrize(("after", "counts"), [(1.12, False), (2.5, True), (float("inf"), True)])
+def test_a_first_step_that_hardly_hurts_is_no_answer_to_the_challenge(lecture, monkeypatch, after, counts):
+    errors = {0: [4.0, 3.0, 1.0], 1: [4.0, 3.0, after]}
+    monkeypatch.setitem(lecture, "adapted", lambda state, steps: ([], errors[steps]))
+    assert lecture["hurt"]({}) is counts
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_outer_gradient_shown_is_that_of_the_package(lecture, order, generator):
     learner, episodes = kshot.MAML(lecture["perceptron"](), order=order), Sinusoids().sample(3, generator)
@@ -114,6 +121,22 @@ def test_a_task_that_diverges_spoils_no_other(lecture, generator):
     assert torch.isfinite(alone).all()
 
 
+def test_a_task_whose_answers_overflow_has_an_infinite_error(lecture, generator, monkeypatch):
+    class Overflows:
+        def eval(self):
+            return self
+
+        def __call__(self, support_x, support_y, query_x):
+            y_hat = torch.zeros_like(query_x)
+            y_hat[0], y_hat[1] = torch.nan, torch.inf
+            return y_hat
+
+    monkeypatch.setattr(kshot, "MAML", lambda *_, **__: Overflows())
+    values = lecture["error"](type("Learner", (), {"net": None}), 1, 0.01, Sinusoids().sample(3, generator)).values
+    assert values[:2].tolist() == [torch.inf] * 2
+    assert torch.isfinite(values[2])
+
+
 def test_the_best_single_curve_has_the_error_that_the_lecture_says(lecture, generator):
     episodes = Sinusoids(queries=50).sample(20_000, generator)
     errors = (lecture["average_of_all"](episodes.query_x) - episodes.query_y).square().mean((1, 2))
@@ -121,13 +144,15 @@ def test_the_best_single_curve_has_the_error_that_the_lecture_says(lecture, gene
     assert 4 * errors.std() / 20_000**0.5 < 0.1
 
 
-def test_the_steepest_curvature_is_the_largest_eigenvalue(lecture, generator):
+def test_the_steepest_curvature_is_the_largest_eigenvalue(lecture, generator, monkeypatch):
     net = torch.nn.Linear(3, 1)
+    monkeypatch.setitem(lecture, "net", net)
     x, y = torch.randn(8, 3, generator=generator), torch.randn(8, 1, generator=generator)
     inputs = torch.cat([x, torch.ones(8, 1)], 1)
     expected = torch.linalg.eigvalsh(2 / 8 * inputs.T @ inputs)[-1]
-    learner = type("Learner", (), {"net": net})
-    torch.testing.assert_close(lecture["steepest"](learner, x, y), expected, rtol=1e-2, atol=0)
+    theta = dict(net.named_parameters())
+    for weights in (theta, lecture["inner_step"](theta, x, y, 0.01, 1)):
+        torch.testing.assert_close(lecture["steepest"](weights, x, y), expected, rtol=1e-2, atol=0)
 
 
 def test_what_a_step_moves_and_where_to_is_that_of_a_loop_over_tasks(lecture, generator):
@@ -155,6 +180,7 @@ def test_second_order_keeps_a_like_amount_for_every_step_and_first_order_none(le
 @pytest.mark.parametrize("hits", [0, 10, 63])
 def test_wilsons_interval_ends_where_the_share_is_1_96_standard_errors_away(lecture, hits):
     share = hits / 100
-    low, high = lecture["wilson"](kshot.Result(torch.tensor([1.0] * hits + [0.0] * (100 - hits))))[:, 0] / 100
-    for end in (share - low, share + high):
+    ends = lecture["wilson"](kshot.Result(torch.tensor([1.0] * hits + [0.0] * (100 - hits))))
+    assert ends[0] <= 100 * share < ends[1]
+    for end in (each / 100 for each in ends):
         assert abs(abs(share - end) - 1.96 * (end * (1 - end) / 100) ** 0.5) < 1e-6
