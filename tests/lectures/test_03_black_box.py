@@ -1,4 +1,4 @@
-"""Lecture 03: its readers equal the package's, its widgets are pure, and its source keeps the house's limits."""
+"""Lecture 03: its readers equal the package's, its widgets are pure, and its prose tells what its cells print."""
 
 import json
 import math
@@ -16,29 +16,10 @@ from kshot.learners.attention import SNAIL
 from kshot.learners.memory import MANN
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "lectures" / "src" / "03_black_box.py"
-
-
-def cells() -> list[str]:
-    """The code cells of the lecture, in order."""
-    parts = re.split(r"^# %%(.*)\n", SOURCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [code.strip() for head, code in zip(parts[1::2], parts[2::2]) if "[markdown]" not in head]
-
-
-def cell(beginning: str) -> str:
-    """The one code cell that holds `beginning` at the start of a line."""
-    (found,) = [code for code in cells() if re.search(rf"^{re.escape(beginning)}", code, flags=re.MULTILINE)]
-    return found
-
-
-def definition(beginning: str) -> str:
-    """The definition alone that starts with `beginning`, without the rest of its cell."""
-    (found,) = [d for d in cell(beginning).split("\n\n\n") if re.search(f"^{beginning}", d, flags=re.MULTILINE)]
-    return found
 
 
 @pytest.fixture(scope="module")
-def lecture() -> dict:
+def lecture(source) -> dict:
     """The lecture's own functions, run as they stand, with the shipped learners and without its data and trainings."""
     names: dict = {"weights": [torch.zeros(100, i, o) for i, o in ((2, 64), (65, 64), (65, 1))]}
     for beginning in (
@@ -50,13 +31,13 @@ def lecture() -> dict:
         "BEFORE = ",
         "def process",
     ):
-        exec(cell(beginning), names)
+        exec(source.cell(beginning), names)
     for beginning in ("GRID = ", "def context", "def report", "def trick", "def bent", "def bill", "def outputs"):
-        exec(cell(beginning), names)
-    exec(definition("def size"), names)
+        exec(source.cell(beginning), names)
+    exec(source.definition("def size"), names)
     names["lstm"] = kshot.pretrained("curves_lstm")
     for beginning in ("FIVE = ", "def in_order", "def sequence", "def drift", "def reading", "def episode_tensor"):
-        exec(cell(beginning), names)
+        exec(source.cell(beginning), names)
     for beginning in (
         "def noise_episodes",
         "def read(",
@@ -64,9 +45,9 @@ def lecture() -> dict:
         "def attend(",
         "from kshot.learners.classical import Av",
     ):
-        exec(cell(beginning), names)
+        exec(source.cell(beginning), names)
     for beginning in ("def believed", "dealt = ", "def prompt", "def gap", "def numbers", "def in_per_cent"):
-        exec(cell(beginning), names)
+        exec(source.cell(beginning), names)
     return names
 
 
@@ -93,8 +74,8 @@ def test_the_widgets_pictures_depend_on_their_state_alone(lecture):
     assert_pure(lecture["numbers"], states)
 
 
-def test_the_first_widget_is_saved_bent_and_sealed(lecture):
-    saved = eval(re.search(r"saved=(\{.*\}),", cell("see.Explorer(\n    trick"))[1], lecture)
+def test_the_first_widget_is_saved_bent_and_sealed(lecture, source):
+    saved = eval(re.search(r"saved=(\{.*\}),", source.cell("see.Explorer(\n    trick"))[1], lecture)
     state = {"point": lecture["POINTS"], "pairs": 5}
     assert lecture["bent"](state) == 0
     assert lecture["bent"](state | saved) >= 1
@@ -190,14 +171,14 @@ def test_shares_of_the_error_are_paired(lecture, generator):
     assert lecture["in_per_cent"]([*rows[:3], unpaired])[1].interval > 3
 
 
-def test_each_order_of_the_pairs_is_measured_once():
-    assert "permutations(chosen[0].tolist())" in cell("from itertools import permutations")
+def test_each_order_of_the_pairs_is_measured_once(source):
+    assert "permutations(chosen[0].tolist())" in source.cell("from itertools import permutations")
     orders = math.factorial(kshot.pretrained("in_context_linear").inputs)
-    assert f"all of its {orders} orders" in SOURCE.read_text(encoding="utf-8")
+    assert f"all of its {orders} orders" in source.text
 
 
-def test_the_figures_quoted_from_the_benchmarks_are_theirs():
-    text = " ".join(SOURCE.read_text(encoding="utf-8").replace("\n#", " ").split())
+def test_the_figures_quoted_from_the_benchmarks_are_theirs(source):
+    text = source.prose
     linear, curves = (
         json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()) for name in ("in_context", "curves")
     )
@@ -218,8 +199,8 @@ def prints() -> str:
     return "".join("".join(out.get("text", "")) for out in outputs)
 
 
-def test_the_figures_of_the_prose_are_printed():
-    text, said = " ".join(SOURCE.read_text(encoding="utf-8").replace("\n#", " ").split()), prints()
+def test_the_figures_of_the_prose_are_printed(source):
+    text, said = source.prose, prints()
     best, worst = re.search(r"moves the distance from ([\d.]+) to ([\d.]+)", text).groups()
     assert re.search(rf"choices of pairs: best {best}, median [\d.]+, worst {worst};", said)
     best, worst = re.search(r"one choice moves it from ([\d.]+) to ([\d.]+)\.", text).groups()
@@ -235,14 +216,14 @@ def test_the_figures_of_the_prose_are_printed():
         assert float(printed) == pytest.approx(float(figure), abs=0.006)
 
 
-def test_noise_has_chance_without_the_queries_labels_and_company_matters_under_the_other_softmax(generator):
+def test_noise_has_chance_without_the_queries_labels_and_company_matters_under_the_other_softmax(generator, source):
     names = {"torch": torch, "kshot": kshot, "one_hot": F.one_hot, "seeded": torch.Generator().manual_seed}
-    source = definition("def my_answers")
+    written = source.definition("def my_answers")
     noise, query_y = torch.randn(2, 300, 5, 32, generator=generator), torch.rand(300, 5, generator=generator).argsort(1)
 
     def tried(*changes):
         """Accuracy on noise, and how far the first query's answer moves when the others are taken away."""
-        code = source
+        code = written
         for old, new in changes:
             assert old in code
             code = code.replace(old, new)

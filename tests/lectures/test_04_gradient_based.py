@@ -1,7 +1,6 @@
-"""Lecture 04: the mathematics it shows is right, its widgets are pure, and its source keeps the house's limits."""
+"""Lecture 04: the mathematics it shows is right, and its widgets are pure."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,42 +10,22 @@ import kshot
 from kshot import see
 from kshot.tasks import Sinusoids
 
-SOURCE = Path(__file__).parents[2] / "lectures" / "src" / "04_gradient_based.py"
-
-
-def cells() -> list[str]:
-    """The code cells of the lecture, in order."""
-    parts = re.split(r"^# %%(.*)\n", SOURCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [code.strip() for head, code in zip(parts[1::2], parts[2::2]) if "[markdown]" not in head]
-
-
-def cell(beginning: str) -> str:
-    """The one code cell that holds `beginning` at the start of a line."""
-    (found,) = [code for code in cells() if re.search(rf"^{re.escape(beginning)}", code, flags=re.MULTILINE)]
-    return found
-
-
-def definition(beginning: str) -> str:
-    """The definition alone that starts with `beginning`, without the rest of its cell."""
-    (found,) = [d for d in cell(beginning).split("\n\n\n") if re.search(f"^{beginning}", d, flags=re.MULTILINE)]
-    return found
-
 
 @pytest.fixture(scope="module")
-def lecture() -> dict:
+def lecture(source) -> dict:
     """The lecture's own functions, run as they stand, without its trainings."""
     names: dict = {"GRID": torch.linspace(-5, 5, 101)[:, None], "tasks": Sinusoids(), "test": None}
     for beginning in ("import math", "def loss_of_each", "def tasks_panel", "def averages_panel", "def told"):
-        exec(cell(beginning), names)
+        exec(source.cell(beginning), names)
     for beginning in ("def found", "def perceptron", "def average_of_all", "def error", "def steepest", "def wilson"):
-        exec(definition(beginning), names)
+        exec(source.definition(beginning), names)
     names["in_race"] = {
         name: kshot.MAML(names["perceptron"](seed)) for seed, name in enumerate(("scratch", "joint", "MAML"))
     }
     for beginning in ("def inner_step", "def adapted", "def score", "def runners", "class Kept"):
-        exec(cell(beginning), names)
-    exec(definition("def hurt"), names)
-    exec(definition("def leaving"), names)
+        exec(source.cell(beginning), names)
+    exec(source.definition("def hurt"), names)
+    exec(source.definition("def leaving"), names)
     return names
 
 
@@ -58,9 +37,9 @@ def test_the_three_starts_are_those_of_the_closed_forms(lecture, alpha):
     assert np.abs(np.array(lecture["starts"](alpha)) - expected).max() <= 0.0026  # half a grid step
 
 
-def test_the_lines_widget_starts_together_and_is_saved_apart(lecture):
+def test_the_lines_widget_starts_together_and_is_saved_apart(lecture, source):
     assert len(set(lecture["starts"](0.0))) == 1
-    saved = eval(re.search(r"saved=(\{.*\}),", cell("see.Explorer(\n    parabolas"))[1])
+    saved = eval(re.search(r"saved=(\{.*\}),", source.cell("see.Explorer(\n    parabolas"))[1])
     state = {"inner_rate": saved["inner_rate"], "start": np.array(saved["start"])}
     assert lecture["told"](state) == (
         "Your start -0.80: 7.30 before, 0.08 after",

@@ -1,9 +1,8 @@
-"""Lecture 05: the mathematics it shows is right, its widgets are pure, and its source keeps the house's limits."""
+"""Lecture 05: the mathematics it shows is right, and its widgets are pure."""
 
 import math
 import re
 import statistics
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,32 +12,18 @@ import kshot
 from kshot import see
 from kshot.learners import metric
 
-SOURCE = Path(__file__).parents[2] / "lectures" / "src" / "05_metric.py"
-
-
-def cells() -> list[str]:
-    """The code cells of the lecture, in order."""
-    parts = re.split(r"^# %%(.*)\n", SOURCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [code.strip() for head, code in zip(parts[1::2], parts[2::2]) if "[markdown]" not in head]
-
-
-def cell(beginning: str) -> str:
-    """The one code cell that holds `beginning` at the start of a line."""
-    (found,) = [code for code in cells() if re.search(rf"^{re.escape(beginning)}", code, flags=re.MULTILINE)]
-    return found
-
 
 @pytest.fixture(scope="module")
-def lecture() -> dict:
+def lecture(source) -> dict:
     """The lecture's own functions, run as they stand, without its data and trainings."""
     names = {"np": np, "torch": torch, "kshot": kshot, "see": see, "metric": metric}
     wanted = ("def nearest_prototype", "def board", "def pixel_neighbour", "def matching", "def prototypes")
     for beginning in (*wanted, "def summary", "def said", "def draw", "def turned"):
-        exec(cell(beginning), names)
+        exec(source.cell(beginning), names)
     for beginning in ("def by_task", "def wilson"):
-        exec(cell(beginning).split("\n\n\n")[0], names)  # the function alone
+        exec(source.cell(beginning).split("\n\n\n")[0], names)  # the function alone
     names["seeded"] = lambda seed: torch.Generator().manual_seed(seed)
-    exec(cell("from kshot.learners import metric"), names)
+    exec(source.cell("from kshot.learners import metric"), names)
     return names
 
 
@@ -77,10 +62,10 @@ def test_the_pixel_neighbour_shown_equals_that_of_the_package(lecture, generator
     assert torch.equal(lecture["pixel_neighbour"](support, y, query), expected)
 
 
-def test_the_chance_among_n_counts_the_draws_that_hold_beaten_impostors_only(lecture, generator):
+def test_the_chance_among_n_counts_the_draws_that_hold_beaten_impostors_only(lecture, generator, source):
     same = torch.eye(20, dtype=torch.bool).repeat(20, 2, 1)  # twenty tasks, forty queries each
     scores = lecture | {"score": torch.randn(20, 40, 20, generator=generator), "same": same}
-    exec(cell("partner, impostors"), scores)
+    exec(source.cell("partner, impostors"), scores)
     for n in range(2, 21):
         expected = [
             100 * statistics.mean(math.comb(int(beaten), n - 1) / math.comb(19, n - 1) for beaten in task.flatten())
@@ -116,10 +101,10 @@ def test_drawn_tasks_keep_support_and_query_apart_and_label_each_shape(lecture):
         assert sorted(class_of.values()) == [0] * 4 + [1] * 4 + [2] * 4
 
 
-def test_the_widget_starts_whole_and_is_saved_broken(lecture):
+def test_the_widget_starts_whole_and_is_saved_broken(lecture, source):
     start = {name: np.array(points) for name, points in lecture["START"].items()}
     assert not lecture["astray"](start)
-    saved = eval(re.search(r"saved=(\{.*\}),", cell("see.Explorer(\n    straddle"))[1])
+    saved = eval(re.search(r"saved=(\{.*\}),", source.cell("see.Explorer(\n    straddle"))[1])
     state = start | {name: np.array(points) for name, points in saved.items()}
     moves = sum(int((state[name] != start[name]).any(-1).sum()) for name in start)
     assert lecture["astray"](state)
