@@ -109,6 +109,48 @@ def forgets_the_halving(loss, phi, rate, steps):
     return phi
 
 
+def never_halves(loss, phi, rate, steps):
+    for _ in range(steps):
+        tried = phi - rate * slope(loss, phi)
+        phi = phi if loss(tried) > loss(phi) else tried
+    return phi
+
+
+def climbs_with_care(loss, phi, rate, steps):
+    return halves(loss, phi, -rate, steps)
+
+
+def again_at_once(loss, phi, rate, steps):
+    for _ in range(steps):
+        own, down = rate, slope(loss, phi)
+        while loss(phi - own * down) > loss(phi):
+            own /= 2
+        phi = phi - own * down
+    return phi
+
+
+def counts_steps_only(loss, phi, rate, steps):
+    taken = 0
+    while taken < steps:
+        tried = phi - rate * slope(loss, phi)
+        if loss(tried) > loss(phi):
+            rate /= 2
+        else:
+            phi, taken = tried, taken + 1
+    return phi
+
+
+def one_slope(loss, phi, rate, steps):
+    down = slope(loss, phi)
+    for _ in range(steps):
+        tried = phi - rate * down
+        if loss(tried) > loss(phi):
+            rate /= 2
+        else:
+            phi = tried
+    return phi
+
+
 def halves_always(loss, phi, rate, steps):
     for _ in range(steps):
         phi, rate = phi - rate * slope(loss, phi), rate / 2
@@ -123,6 +165,22 @@ def dearest(rows, milliseconds, numbers):
 def fastest(rows, milliseconds, numbers):
     found = fits(rows, milliseconds, numbers)
     return min(found, key=lambda row: row["milliseconds_a_task"])["learner"] if found else None
+
+
+def any_of(near):
+    """The fastest of the rows that are `near` the best in some other sense than overlapping intervals."""
+
+    def choose(rows, milliseconds, numbers):
+        found = fits(rows, milliseconds, numbers)
+        best = max(found, key=lambda row: row["mean"], default=None)
+        rows = [row for row in found if near(row, best)]
+        return min(rows, key=lambda row: row["milliseconds_a_task"])["learner"] if rows else None
+
+    return choose
+
+
+def below(rows, milliseconds, numbers):
+    return buys(rows, milliseconds - 1e-6, numbers)
 
 
 def worst(rows, milliseconds, numbers):
@@ -160,11 +218,20 @@ WRONG = [
     ("keep stepping", takes_it_all_the_same, "is taken all the same"),
     ("keep stepping", forgets_the_halving, "goes back to its start after a good step"),
     ("keep stepping", halves_always, "the rate is halved at every step"),
+    ("keep stepping", never_halves, "halve the rate when you refuse a step"),
+    ("keep stepping", climbs_with_care, "phi is still where it started"),
+    ("keep stepping", again_at_once, "the next try begins from the first rate"),
+    ("keep stepping", counts_steps_only, "refused tries count too"),
+    ("keep stepping", one_slope, "every step takes the slope of the start"),
     ("keep stepping", lambda loss, phi, rate, steps: loss(phi).item(), "returns a float"),
     ("keep stepping", lambda loss, phi, rate, steps: phi / 0, "the steps diverge"),
     ("keep stepping", lambda loss, phi, rate, steps: phi[:1], "expected \\(2,\\)"),
     ("keep stepping", lambda loss, phi, rate, steps: phi + 1, "the loss should be"),
     ("budget", dearest, "another's interval overlaps"),
+    ("budget", any_of(lambda row, best: row["mean"] >= best["mean"] - best["interval"]), "another's interval overlaps"),
+    ("budget", any_of(lambda row, best: row["mean"] + row["interval"] >= best["mean"]), "another's interval overlaps"),
+    ("budget", below, "a row that costs exactly"),
+    ("budget", lambda rows, milliseconds, numbers: buys(rows, milliseconds, numbers - 1), "a row that costs exactly"),
     ("budget", fastest, "this is the fastest that fits"),
     ("budget", worst, "this is the least accurate"),
     ("budget", the_row, "this is the whole row"),
