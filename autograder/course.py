@@ -1,4 +1,4 @@
-"""The one reader of `course.toml`: weights, late days, and the limits of grading."""
+"""The one reader of `course.toml`: of its tables, [limits] is what grading needs; the others are for people."""
 
 import tomllib
 from dataclasses import dataclass, field, fields, replace

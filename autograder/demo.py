@@ -81,12 +81,16 @@ def demo(jobs: int = 2, unsafe: str | None = None) -> int:
     print(f"Eight submissions of {HOMEWORK} in {folder}/submissions:")
     for student in students:
         print(f"  {student.name:8}{student.story}")
-    limits = replace(read_course(root).limits, question_seconds=QUESTION_SECONDS)
+    usual = read_course(root).limits
+    limits = replace(usual, question_seconds=QUESTION_SECONDS)
+    seconds = f"{QUESTION_SECONDS:g} s here, {usual.question_seconds:g} s by course.toml"
+    print(f"A question's tests may take {seconds}: an endless loop costs as much.")
     batch = grade_folder(bundle, folder / "submissions", folder / "graded", jobs=jobs, limits=limits, unsafe=unsafe)
-    print("\n" + table(batch.results))
+    print("\n" + table(batch.results), *by_hand(root), sep="\n")
     seen = leaked(bundle, folder / "graded")
     print(f"{len(seen)} lines of hidden tests came out." if seen else "No line of a hidden test came out.")
     print(f"{folder}/graded holds results/, logs/ and summary.csv; it took {time.monotonic() - start:.0f} s.")
+    print(f"Next: autograder report {folder}/graded\nAnd when you have seen enough: rm -r {folder}")
     return 1 if seen else batch.exit_code
 
 
@@ -110,6 +114,16 @@ def made_up(root: Path) -> list[Student]:
         Student("goran", "the weights of another network", solved, other),
         Student("hana", "prints the hidden tests, if it can find them", snoop, weights),
     ]
+
+
+def by_hand(root: Path) -> list[str]:
+    """A sentence for each question that no test grades, and that the table is therefore without."""
+    from autograder.author.mutants import question_of
+    from autograder.author.percent import read_percent
+
+    master = read_percent(root / "solutions" / HOMEWORK / f"{HOMEWORK}.py")
+    manual = [question for question in map(question_of, master.cells) if question and question.get("manual")]
+    return [f"{question['name']} ({question['points']} points) is marked by hand." for question in manual]
 
 
 def export(student: Student) -> bytes:

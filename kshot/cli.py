@@ -11,8 +11,12 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0 for done, 1 for a failure, 130 for Ctrl-C (wrong usage exits with 2)."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     try:
+        if arguments.run is None:
+            parser.print_help()
+            return 0
         code = arguments.run(arguments)
         sys.stdout.flush()
         return code
@@ -38,7 +42,8 @@ def _is_sentence(error: Exception) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kshot", description="A course on deep multi-task and meta-learning.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     data = commands.add_parser("data", help="get a data set", description="Get a data set, once; safe to interrupt.")
     data.add_argument("name", nargs="?", metavar="NAME", help="the data set: see --list")
@@ -84,7 +89,7 @@ def _data(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 
 
 def _list(folder: Path) -> int:
-    from kshot.download import card, cards
+    from kshot.download import card, cards, command
 
     for name in cards():
         facts = card(name)
@@ -93,7 +98,7 @@ def _list(folder: Path) -> int:
         elif (folder / facts["packed"]).exists():
             state = f"here: {folder / facts['packed']}"
         else:
-            state = f"not here: kshot data {name} downloads {facts['download']}"
+            state = f"not here: {command(f'data {name}')} downloads {facts['download']}"
         print(f"{name:<10} {facts['about']}\n{'':<10} {facts['licence']} licence; {state}")
     return 0
 

@@ -99,7 +99,7 @@ def omniglot(root: Path | str | None = None) -> Characters:
     """
     path = Path(root or data_folder()) / OMNIGLOT_FILE
     if not path.exists():
-        raise FileNotFoundError(f"Omniglot is not at {path}: `kshot data omniglot` downloads it (16 MB)")
+        raise FileNotFoundError(f"Omniglot is not at {path}: `{_download()}` downloads it (16 MB)")
     try:
         with np.load(path, allow_pickle=False) as packed:
             images = torch.from_numpy(packed["images"])[:, :, None]  # [C, D, 1, 28, 28]
@@ -107,7 +107,7 @@ def omniglot(root: Path | str | None = None) -> Characters:
             names = tuple(str(name) for name in packed["alphabet_names"])
             held_out = tuple(sorted(set(packed["alphabet"][~packed["background"]].tolist())))
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: delete it, and `kshot data omniglot` fetches it again") from error
+        raise ValueError(f"{path} is damaged: delete it, and `{_download()}` fetches it again") from error
     return Characters(images, alphabet, names, held_out, "Omniglot")
 
 
@@ -132,7 +132,7 @@ def characters() -> Characters:
     try:
         found, hint = omniglot(), ""
     except FileNotFoundError:
-        found, hint = glyphs(), "; `kshot data omniglot` downloads the real thing"
+        found, hint = glyphs(), f"; `{_download()}` downloads the real thing"
     print(f"{found.source}: {len(found):,} characters, {found.images.shape[1]} drawings each{hint}")
     return found
 
@@ -143,6 +143,13 @@ def dataset(name: str) -> Characters:
     if name not in known:
         raise KeyError(f"no data set is called {name!r}: there are {' and '.join(known)}")
     return known[name]()
+
+
+def _download() -> str:
+    """The line that fetches Omniglot."""
+    from kshot.download import command
+
+    return command("data omniglot")
 
 
 def _generator_version() -> str:

@@ -1,6 +1,7 @@
 """What works on this machine, and the one line that mends each thing that does not."""
 
 import importlib
+import importlib.util
 import os
 import platform
 import re
@@ -16,6 +17,8 @@ from kshot.download import CARDS
 
 CHECKOUT = CARDS.parent
 PYTHON, TORCH = (3, 11), (2, 11)
+INSTRUCTORS = CHECKOUT / "solutions"  # students receive none, and are not told what only graders and testers need
+GRADING = ("nbgrader", "jupytext", *(["pyseccomp"] if platform.system() == "Linux" else []))  # beside the lectures' own
 ROOM = 100 * 2**20  # bytes the data folder needs: archives, the packed file and the Glyphs cache
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 COLOURS = {"ok": "32", "note": "33", "missing": "31"}
@@ -57,7 +60,8 @@ def torch() -> Finding:
         return Finding("torch", "missing", _does_not_load("torch", error), _pip("--force-reinstall torch"))
     if _numbers(module.__version__) < TORCH:
         return Finding("torch", "missing", f"{module.__version__}, but 2.11 is needed", _pip("torch"))
-    return Finding("torch", "ok", f"{module.__version__}, {module.get_num_threads()} threads")
+    threads = module.get_num_threads()
+    return Finding("torch", "ok", f"{module.__version__}, {threads} thread{'s' if threads != 1 else ''}")
 
 
 def gpu() -> Finding:
@@ -81,8 +85,8 @@ def omniglot() -> Finding:
     if whole(path):
         return Finding("Omniglot", "ok", str(path))
     if path.exists():
-        return Finding("Omniglot", "note", f"{path} is damaged", "kshot data omniglot")
-    return Finding("Omniglot", "note", "not here; the course runs on Glyphs without it", "kshot data omniglot")
+        return Finding("Omniglot", "note", f"{path} is damaged", _kshot("data omniglot"))
+    return Finding("Omniglot", "note", "not here; the course runs on Glyphs without it", _kshot("data omniglot"))
 
 
 def glyphs() -> Finding:
@@ -102,7 +106,8 @@ def room() -> Finding:
         return Finding("data folder", "note", f"{folder} is not writable: data there can be read, not added", mend)
     if free < ROOM:
         return Finding("data folder", "note", f"{folder} has only {free / 2**20:.0f} MiB free", mend)
-    return Finding("data folder", "ok", f"{folder}, {free / 2**30:.0f} GiB free")
+    made = "" if folder.exists() else " (will be made)"
+    return Finding("data folder", "ok", f"{folder}{made}, {free / 2**30:.0f} GiB free")
 
 
 def lab() -> Finding:
@@ -115,6 +120,19 @@ def widgets() -> Finding:
 
 def pictures() -> Finding:
     return _packages("pictures", {"matplotlib": "matplotlib", "pillow": "PIL"})
+
+
+def grading() -> Finding:
+    absent = [package for package in GRADING if importlib.util.find_spec(package) is None]
+    if absent:
+        verb = "is" if len(absent) == 1 else "are"
+        return Finding("grading", "note", f"{', '.join(absent)} {verb} not installed", f"{_enter()}make setup")
+    try:
+        importlib.import_module(GRADING[-1])  # pyseccomp loads a library of the system's
+    except (ImportError, OSError, RuntimeError) as error:
+        library = _system("libseccomp2" if shutil.which("apt-get") else "libseccomp")
+        return Finding("grading", "note", _does_not_load(GRADING[-1], error), library)
+    return Finding("grading", "ok", ", ".join(f"{package} {version(package)}" for package in GRADING))
 
 
 def bubblewrap() -> Finding:
@@ -144,13 +162,14 @@ def chromium() -> Finding:
     return Finding("Chromium", "note", "not here; only the browser tests need it", _system("chromium"))
 
 
-ALONE: tuple[Callable[[], Finding], ...] = (python, torch, lab, widgets, pictures, bubblewrap, chromium)
+ALONE: tuple[Callable[[], Finding], ...] = (python, torch, lab, widgets, pictures)
+TO_TEACH: tuple[Callable[[], Finding], ...] = (grading, bubblewrap, chromium)
 NEED_TORCH: tuple[Callable[[], Finding], ...] = (gpu, omniglot, glyphs, room)
 
 
 def examine() -> list[Finding]:
     """Every check's finding, in the order of the report; where torch does not load, only what needs no torch."""
-    findings = [check() for check in ALONE]
+    findings = [check() for check in (*ALONE, *(TO_TEACH if INSTRUCTORS.is_dir() else ()))]
     if not any(finding.name == "torch" and finding.state == "missing" for finding in findings):
         findings += [check() for check in NEED_TORCH]
     return findings
@@ -191,8 +210,17 @@ def _does_not_load(package: str, error: Exception) -> str:
 
 def _pip(what: str) -> str:
     """The line that installs `what` into this very environment, at the versions of the course."""
-    enter = "" if Path.cwd() == CHECKOUT else f"cd {CHECKOUT} && "
-    return f"{enter}{sys.executable} -m pip install -c constraints.txt {what}"
+    return f"{_enter()}{sys.executable} -m pip install -c constraints.txt {what}"
+
+
+def _kshot(line: str) -> str:
+    """The line that runs `kshot LINE` in this very environment, active or not."""
+    return f"{sys.executable} -m kshot.cli {line}"
+
+
+def _enter() -> str:
+    """What comes before a line that only works in the course's folder."""
+    return "" if Path.cwd() == CHECKOUT else f"cd {CHECKOUT} && "
 
 
 def _system(package: str) -> str:

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import shutil
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,6 +49,17 @@ def card(name: str) -> dict[str, Any]:
     if name not in cards():
         raise FileNotFoundError(f"no data set is called {name!r}: choose from {', '.join(cards())}")
     return tomllib.loads((CARDS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def command(line: str) -> str:
+    """How `kshot LINE` is typed in the course's folder, whether or not the environment in it is active.
+
+    Notebooks are kept with what they printed, so this names a folder of the machine only where nothing else would run.
+    """
+    scripts = Path(sysconfig.get_path("scripts")).resolve()
+    if scripts.is_relative_to(CARDS.parent):
+        return f"{scripts.relative_to(CARDS.parent).as_posix()}/kshot {line}"
+    return f"kshot {line}" if shutil.which("kshot") else f"{sys.executable} -m kshot.cli {line}"
 
 
 def fetch(url: str, target: Path, md5: str) -> Path:

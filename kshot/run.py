@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kshot import checkpoint as checkpoints
 from kshot.episodes import TaskDistribution
 from kshot.scores import Result, place
-from kshot.settings import difference
+from kshot.settings import difference, other_data
 
 
 @dataclass
@@ -144,8 +144,11 @@ def require_same(path: Path, stored: dict, wanted: dict) -> None:
         )
     differing = difference(stored, wanted)
     if differing:
+        data = other_data(stored, wanted)
+        made = f"trained on other data ({data})" if data else f"made with other settings: {differing}"
+        more = f". What differs: {differing}" if data else ""
         raise checkpoints.CheckpointError(
-            f"{path.name} was made with other settings: {differing}. Give another checkpoint name, or delete the file"
+            f"{path.name} was {made}. Give another checkpoint name, or delete the file{more}"
         )
 
 

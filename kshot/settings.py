@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+TENSOR = re.compile(r"(?P<dtype>\w+) \[(?P<shape>[\d, ]*)\] (?P<hash>[0-9a-f]{12})")  # what `describe` says of one
+
 
 def describe(thing: Any) -> Any:
     """`thing` as JSON-able data that is equal for equal settings.
@@ -42,19 +44,40 @@ def describe(thing: Any) -> Any:
     return {"kind": type(thing).__qualname__, **public}
 
 
+def other_data(stored: dict, wanted: dict) -> str:
+    """Which characters a training drew its tasks from then and now, or "" where they are the same."""
+    tables = [settings.get("tasks") for settings in (stored, wanted)]
+    found = [TENSOR.fullmatch(str(table.get("images"))) if isinstance(table, dict) else None for table in tables]
+    if None in found or found[0][0] == found[1][0]:
+        return ""
+    then, now = (match["shape"].split(", ")[0] for match in found)
+    return f"{then} characters then, {now} now" if then != now else f"{then} characters then and now, drawn otherwise"
+
+
 def difference(stored: dict, wanted: dict) -> str:
-    """A sentence naming each setting that differs, or "" where none does."""
-    parts = []
+    """A sentence naming each setting that differs, or "" where none does; the hashes of tensors come last."""
+    parts, hashes = [], []
+
+    def name_both(name: str, then: Any, now: Any) -> None:
+        found = [TENSOR.fullmatch(str(each)) for each in (then, now)]
+        if all(found):
+            (then, first), (now, second) = ((f"{each['dtype']} [{each['shape']}]", each["hash"]) for each in found)
+            parts.append(f"{name} was {then}, is {now if now != then else 'as large, but holds other numbers'}")
+            hashes.append(f"{name} {first}, {second}")
+        else:
+            parts.append(f"{name} was {then!r}, is {now!r}")
+
     for name in [*wanted, *(name for name in stored if name not in wanted)]:
         then, now = stored.get(name), wanted.get(name)
         if then == now:
             continue
         if isinstance(then, dict) and isinstance(now, dict):
             keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
-            parts += [f"{name}.{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys]
+            for key in keys:
+                name_both(f"{name}.{key}", then.get(key), now.get(key))
         else:
             parts.append("{} was {}, is {}".format(name, *_around_the_difference(then, now)))
-    return "; ".join(parts)
+    return "; ".join(parts) + (f" (SHA-256: {'; '.join(hashes)})" if hashes else "")
 
 
 def _around_the_difference(then: Any, now: Any) -> tuple[str, str]:

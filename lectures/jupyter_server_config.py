@@ -1,7 +1,7 @@
 """JupyterLab as `make lab` runs it: what the kernel says reaches the browser at once.
 
 TCP holds a message back while an earlier small one is not acknowledged, and the browser's machine puts acknowledgements
-off by some 40 ms: a dragged point would always be that far behind. (`python benchmarks/latency.py` measures it.)
+off by some 40 ms: a dragged point would always be that far behind.
 """
 
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection

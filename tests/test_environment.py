@@ -3,9 +3,11 @@
 import ast
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -123,10 +125,45 @@ def test_conda_makes_the_same_environment(conda, project):
 
     words = " ".join(pip).split()
     assert ("-c", "constraints.txt") in list(pairwise(words))
-    [own] = [word for previous, word in pairwise(words) if previous == "-e"]
-    extras = re.fullmatch(r"\.\[([\w,]+)\]", own)[1].split(",")
-    assert "lab" in extras and set(extras) <= set(project["optional-dependencies"])
-    assert set(words) == {"-c", "constraints.txt", "-e", own}, "every other version belongs in pyproject.toml"
+    own = [word for previous, word in pairwise(words) if previous == "-e"]
+    extras = [extra for word in own for extra in re.fullmatch(r"\.\[([\w,]+)\]", word)[1].split(",")]
+    assert set(extras) == {"lab", "instructor", "test"} <= set(project["optional-dependencies"])
+    assert set(words) == {"-c", "constraints.txt", "-e", *own}, "every other version belongs in pyproject.toml"
+
+
+def test_beside_a_clone_called_kshot_the_package_is_still_found(tmp_path):
+    """Python takes the folder above for a namespace package where an editable install is a hook and not a path."""
+    pytest.importorskip("setuptools")
+    clone, place = tmp_path / "clones" / "kshot", tmp_path / "site-packages"
+    for package in PACKAGES:
+        (clone / package).mkdir(parents=True)
+        (clone / package / "__init__.py").write_text("HERE = True\n")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    build = f"from setuptools import build_meta; print(build_meta.build_editable({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", build], cwd=clone, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(place)
+    found = f"import site; site.addsitedir({str(place)!r}); import kshot; print(kshot.HERE)"
+    for folder in (clone, clone.parent, tmp_path):
+        ran = subprocess.run([sys.executable, "-S", "-c", found], cwd=folder, capture_output=True, text=True)
+        assert ran.stdout == "True\n", f"{folder}: {ran.stderr}"
+
+
+def test_a_first_installation_says_that_it_takes_minutes():
+    if not shutil.which("make"):
+        pytest.skip("make is not here")
+    for target in ("lab", "setup"):
+        dry = ["make", "--dry-run", "--always-make", target]
+        steps = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+        first = next(number for number, step in enumerate(steps) if "pip install" in step)
+        assert steps[first - 1].startswith("echo") and "minutes" in steps[first - 1]
+
+
+def test_weights_made_by_the_readme_are_not_committed():
+    """The shipped checkpoints are."""
+    patterns = (ROOT / ".gitignore").read_text().split()
+    assert "/*.safetensors" in patterns and "*.safetensors" not in patterns
 
 
 def test_import_kshot_needs_only_the_core():

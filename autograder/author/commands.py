@@ -16,6 +16,7 @@ from autograder.author.release import ReleaseRefused, write_release
 from autograder.author.root import NotInACourse, project_root
 from autograder.author.selftest import prove
 from autograder.author.submissions import grade_with_engine
+from autograder.report.text import count
 
 __all__ = ["build", "release", "selftest"]
 
@@ -64,7 +65,7 @@ def selftest(name: str, unsafe: str | None = None) -> int:
     except EXPECTED as error:
         print(error, file=sys.stderr)
         return 1
-    print(report.text())
+    print("\n" + report.text())  # below the line of progress
     return 0 if report.proved else 1
 
 
@@ -84,5 +85,6 @@ def _check(root: Path, lectures: list[str], homeworks: list[str]) -> int:
     for finding in findings:
         print(finding, file=sys.stderr)
     if not findings:
-        print(f"{len(lectures)} lectures and {len(homeworks)} homeworks are in step with their sources.")
+        compared = f"{count(len(lectures), 'lecture')} and {count(len(homeworks), 'homework')}"
+        print(f"{compared} are in step with their sources.")
     return 1 if findings else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -72,13 +73,15 @@ def assemble(source: Path) -> Homework:
         files[path] = tests[question].encode("utf-8")
     cases = tuple(case for question, text in tests.items() for case in cases_of(question, text))
     check_cases(master, list(cases))
+    hands_in = tuple(settings.get("export_cell", {}).get("files", ()))
+    for notebook in (student, solved):
+        _export_what_is_there(notebook, hands_in)
     ids = _share_ids(student, solved)
     mutants = tuple(Mutant(m.question, m.name, m.source, ids[m.after]) for m in mutants)
     for notebook in (student, solved):
         written = notebook.metadata.otter.get("tests", {})
         notebook.metadata.otter.tests = {question: name_cases(text) for question, text in sorted(written.items())}
         without_outputs(clean_metadata(notebook))
-    hands_in = tuple(settings.get("export_cell", {}).get("files", ()))
     return Homework(name, source, student, solved, tests, cases, points, mutants, hands_in, files)
 
 
@@ -158,6 +161,35 @@ def _assign(name: str, master: NotebookNode, folder: Path) -> tuple[NotebookNode
     student = nbformat.read(folder / "out" / "student" / f"{name}.ipynb", as_version=4)
     solved = nbformat.read(folder / "out" / "autograder" / f"{name}.ipynb", as_version=4)
     return student, solved, files
+
+
+EXPORT = """\
+# Save your notebook first, then run this cell: it makes the zip to hand in.
+import os
+
+wanted = {wanted}
+there = [name for name in wanted if os.path.exists(name)]
+{export}
+for name in wanted:
+    if name not in there:
+        print(f"The zip is without {{name}}, which is not here. To hand it in, make it and run this cell again.")
+"""
+
+
+def _export_what_is_there(notebook: NotebookNode, hands_in: tuple[str, ...]) -> None:
+    """Let the last cell leave out what was not made: Otter would stop at it, and leave a zip that nobody can open.
+
+    Raises AssignFailed where Otter's cell is not the one known here.
+    """
+    if not hands_in:
+        return
+    files = f"files={list(hands_in)}"
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and "grader.export(" in cell.source]
+    if len(cells) != 1 or files not in cells[0].source:
+        raise AssignFailed(f"Otter Assign wrote no cell that exports with {files}: homework.py expects one.")
+    (export,) = [line for line in cells[0].source.splitlines() if files in line]
+    wanted = f"[{', '.join(json.dumps(name) for name in hands_in)}]"
+    cells[0].source = EXPORT.format(wanted=wanted, export=export.replace(files, "files=there")).rstrip()
 
 
 def _share_ids(student: NotebookNode, solved: NotebookNode) -> dict[str, str]:

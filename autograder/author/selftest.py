@@ -11,6 +11,7 @@ from autograder.author.build import archive
 from autograder.author.homework import Homework, assemble, homework_sources
 from autograder.author.mutants import Mutant
 from autograder.author.submissions import Record, grade_with_engine, hand_in, hand_in_mutant
+from autograder.report.text import count
 
 __all__ = ["Report", "prove"]
 
@@ -24,6 +25,8 @@ class Report:
     """What the selftest found: `failures` disprove the homework, `remarks` are worth mending."""
 
     homework: Homework
+    solution: Record
+    untouched: Record
     runs: dict[Mutant, Record]
     failures: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -35,7 +38,7 @@ class Report:
 
     def text(self) -> str:
         """The matrix mutant by case for each question, then the findings, then the verdict."""
-        lines = []
+        lines = ["x: the case catches the mutant; the number behind: points that the mutant loses on its question"]
         for question in self.homework.graded:
             cases = [case for case in self.homework.cases if case.question == question]
             lines.append(f"\n{question} ({self.homework.points[question]} points)")
@@ -49,9 +52,13 @@ class Report:
                     marks = "".join("  ." if passed.get(case.name) else "  x" for case in cases)
                     lines.append(f"      {marks}   {_lost(record, question, self.homework):g}  {mutant.name}")
         lines += ["", *(f"FAILED  {failure}" for failure in self.failures), *(f"remark  {r}" for r in self.remarks)]
-        verdict = "proved" if self.proved else "not proved"
+        possible = sum(self.homework.points[question] for question in self.homework.graded)
+        whole = [f"{sum(record.scores.values()):g} / {possible:g}" for record in (self.solution, self.untouched)]
         caught = sum(_lost(record, mutant.question, self.homework) > 0 for mutant, record in self.runs.items())
-        lines.append(f"{self.homework.name}: {verdict}; {caught} of {len(self.runs)} mutants caught.")
+        lines.append(
+            f"{self.homework.name}: solution {whole[0]}, untouched notebook {whole[1]}, "
+            f"{caught} of {len(self.runs)} mutants caught: {'proved' if self.proved else 'not proved'}."
+        )
         return "\n".join(lines)
 
 
@@ -83,7 +90,7 @@ def prove(root: Path, name: str, grade: Grade = grade_with_engine) -> Report:
 
 def judge(homework: Homework, solution: Record, untouched: Record, runs: dict[Mutant, Record]) -> Report:
     """The report on what each submission scored."""
-    report = Report(homework, runs)
+    report = Report(homework, solution, untouched, runs)
     for question in homework.graded:
         possible = homework.points[question]
         scored = solution.scores.get(question, 0)
@@ -103,7 +110,8 @@ def judge(homework: Homework, solution: Record, untouched: Record, runs: dict[Mu
     for question in homework.graded:
         own = {mutant: record for mutant, record in runs.items() if mutant.question == question}
         if len(own) < ENOUGH:
-            report.remarks.append(f"{question} has {len(own)} mutants: {ENOUGH} typical mistakes are the least")
+            few = count(len(own), "mutant")
+            report.remarks.append(f"{question} has {few}: {ENOUGH} typical mistakes are the least")
         for case in (case for case in homework.cases if case.question == question):
             if not any(record.cases.get(question, {}).get(case.name) is False for record in own.values()):
                 report.remarks.append(f"no mutant of {question} needs the case '{case.name}'")

@@ -1,1 +1,1 @@
-"""Learners by family, one file each; no file imports another."""
+"""Learners, a file a family; none imports another."""

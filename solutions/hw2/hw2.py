@@ -16,7 +16,7 @@
 # export_cell:
 #   pdf: false
 #   files: [hw2_protonet.safetensors]
-#   instructions: The zip holds this notebook and hw2_protonet.safetensors. Hand in the zip as it is.
+#   instructions: The zip holds this notebook and, once you have them, the weights of question 4. Hand it in as it is.
 # generate: true
 # python_version: "3.11"
 # requirements: [torch, numpy, safetensors, matplotlib]

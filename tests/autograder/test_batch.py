@@ -185,8 +185,23 @@ def test_a_mended_test_is_judged_again_and_the_other_question_is_not(make_bundle
     assert "kept from an earlier run: q1" in (tmp_path / "out" / "logs" / "ada.txt").read_text()
     assert result["limits"] == [] and result["protection"] == "full" and result["resources"]["gpu_mb"] is None
     assert result["resources"]["memory_mb"] is None or result["resources"]["memory_mb"] > 10
+    assert main([*arguments, "--only", "ada"]) == 0
+    table = capsys.readouterr().out
+    assert "ada" in table and "ben" not in table and "1 graded, mean 2.0, 0 failed." in table
     manifest = json.loads((tmp_path / "out" / "grading.json").read_text())
     assert manifest["submissions"] == str(tmp_path / "in") and manifest["sources"]["ben"] == "ben.ipynb"
+
+
+def test_the_table_shows_whom_the_run_was_for_with_what_they_replaced(folder, capsys):
+    old = submission("deniz_1", student="deniz", replaced_by="deniz_2.zip")
+    found = [*CLASS, old, submission("deniz_2", student="deniz")]
+    asked = plan(found, folder, folder.bundle, only=["deniz"]).asked
+    assert asked == {"deniz_1", "deniz_2"} and len(plan(found, folder, folder.bundle).asked) == 5
+    results = [graded(submission, folder.bundle) for submission in found]
+    command._sum_up(batches.Batch(results, {"deniz_1"}, asked, waiting=1), Path("out"), "again", machines=False)
+    shown = capsys.readouterr().out
+    assert "ada" not in shown and "1 graded, mean 0.0, 0 failed, 1 replaced." in shown
+    assert "1 other has no result yet: run without --only." in shown
 
 
 @pytest.mark.sandbox
@@ -249,12 +264,26 @@ def test_missing_protections_stop_everything_unless_they_are_accepted(
 
 def test_the_line_of_progress_tells_failures_rate_and_time_left():
     now = [100.0]
-    progress = Progress(total=12, done=2, quiet=True, clock=lambda: now[0])
+    progress = Progress(total=12, done=2, limit=900, slots=2, quiet=True, clock=lambda: now[0])
     assert progress.words() == "0 failed, 0.0 a minute, starting"
     for status in ("graded", "failed"):
         now[0] += 30
         progress.count({"status": status})
     assert progress.words() == "1 failed, 2.0 a minute, 4 min left"
+
+
+def test_of_the_last_ones_running_no_time_is_foretold_but_their_limit():
+    """Seven of eight done within a second said "0 s left", and then an endless loop took its two minutes."""
+    now = [100.0]
+    progress = Progress(total=8, done=0, limit=900, slots=2, quiet=True, clock=lambda: now[0])
+    said = []
+    for _ in range(8):
+        now[0] += 10
+        progress.count({"status": "graded"})
+        said.append(progress.words())
+    assert said[-4].endswith("30 s left")
+    assert said[-3:-1] == ["0 failed, 2 running, limit 15 min", "0 failed, 1 running, limit 15 min"]
+    assert said[-1].endswith("0 s left")
 
 
 def test_an_unchanged_note_of_replacement_is_not_written_again(make_bundle, write_notebook, tmp_path):

@@ -101,7 +101,7 @@ def test_a_batch_from_end_to_end(make_bundle, as_notebook, write_notebook, tmp_p
     assert old["fault"] is None and "handed in emil_2026_01_02T00_00_00_000000.ipynb later" in old["reason"]
     assert new["score"] == 1 and "kept but not graded: emil_2026_01_01" in new["reason"]
     rows = (out / "summary.csv").read_text().splitlines()
-    assert rows[0] == "student,score,possible,q1,q2,status,reason" and len(rows) == 6
+    assert rows[0] == "student,score,possible,q1,q2,status,reason,limits" and len(rows) == 6
 
     times = {path.name: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
     (out / "results" / "ada.json").unlink()
@@ -272,7 +272,7 @@ def test_ctrl_c_ends_what_is_being_graded_and_keeps_the_rest(make_bundle, write_
     wait_for(lambda: running("9753.1"))
     batch.send_signal(signal.SIGINT)
     said, _ = batch.communicate(timeout=60)
-    assert batch.returncode == 1 and "Stopped: 1 results are in" in said
+    assert batch.returncode == 1 and "Stopped: 1 result is in" in said
     assert "the same command grades the 1 missing" in said
     assert not running("9753.1") and not (tmp_path / "out" / "results" / "b.json").exists()
 

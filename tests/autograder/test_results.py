@@ -128,14 +128,27 @@ def test_the_summary_has_a_row_a_student_and_no_formulas(bundle, tmp_path):
     question = {"name": "=q1", "score": 1.5, "possible": 2.0, "cases": []}
     graded = record(submission(tmp_path, "a", student="=HYPERLINK(1)"), bundle, "cpu", status="graded", fault=None)
     graded |= {"score": 1.5, "questions": [question], "reason": "-x\nsecond line, with comma"}
+    graded |= {"limits": ["question time", "memory"]}
     old = record(submission(tmp_path, "old", student="=HYPERLINK(1)"), bundle, "cpu", fault=None, reason="Not graded.")
     failed = record(submission(tmp_path, "b", student="ben"), bundle, "cpu", reason="No notebook.")
     rows = list(csv.reader(io.StringIO(summary([old, failed, graded], {"old"}))))
     assert rows == [
-        ["student", "score", "possible", "'=q1", "status", "reason"],
-        ["'=HYPERLINK(1)", "1.5", "2.0", "1.5", "graded", "'-x second line, with comma"],
-        ["ben", "0.0", "2.0", "0.0", "failed", "No notebook."],
+        ["student", "score", "possible", "'=q1", "status", "reason", "limits"],
+        ["'=HYPERLINK(1)", "1.5", "2.0", "1.5", "graded", "'-x second line, with comma", "question time, memory"],
+        ["ben", "0.0", "2.0", "0.0", "failed", "No notebook.", ""],
     ]
+
+
+def test_the_table_names_a_limit_that_was_reached(bundle, tmp_path):
+    """An endless loop in a question raises nothing in the notebook: the record has no reason, but a limit."""
+    looped = record(submission(tmp_path, "emil"), bundle, "cpu", status="graded", fault=None, limits=["question time"])
+    stopped = record(submission(tmp_path, "fay"), bundle, "cpu", reason="It took too long.", limits=["submission time"])
+    earlier = record(submission(tmp_path, "gil"), bundle, "cpu", reason="No notebook.")
+    del earlier["limits"]  # as an earlier version wrote it
+    _, _, emil, fay, gil, _ = table([looped, stopped, earlier]).splitlines()
+    assert emil.endswith("2  Limit reached: question time.")
+    assert fay.endswith("failed: Limit reached: submission time. It took too long.")
+    assert gil.endswith("failed: No notebook.") and summary([earlier]).endswith(",No notebook.,\n")
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1"])

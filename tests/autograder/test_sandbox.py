@@ -306,13 +306,30 @@ def test_the_filter_is_a_whole_program():
     assert built and len(built) % ctypes.sizeof(ctypes.c_uint64) == 0 and len(built) > 100
 
 
+@pytest.mark.parametrize(
+    "package, library, said",
+    [
+        (None, "libseccomp.so.2", "pyseccomp is missing (in the course's folder: make setup)"),
+        (True, None, "libseccomp is missing (apt install libseccomp2)"),
+        (None, None, "make setup), libseccomp is missing (apt install libseccomp2)"),
+    ],
+)
+def test_a_missing_filter_comes_with_what_brings_it(package, library, said, monkeypatch):
+    monkeypatch.setattr(protections, "program", lambda: None)
+    monkeypatch.setattr(protections.importlib.util, "find_spec", lambda name: package)
+    monkeypatch.setattr(protections.ctypes.util, "find_library", lambda name: library)
+    assert any(sentence.endswith(f"{said}.") for sentence in protections.obstacles())
+    lines, sound = protections.report()
+    assert not sound and any(line.endswith(said) for line in lines)
+
+
 def test_doctor_finds_what_is_missing(monkeypatch):
     assert protections.obstacles() == []
     monkeypatch.setattr(protections.os, "getuid", lambda: 1000)
     assert any("run the grader as root" in sentence for sentence in protections.obstacles())
     monkeypatch.setattr(protections, "program", lambda: None)
     lines, sound = protections.report()
-    assert not sound and any("pip install pyseccomp" in line for line in lines)
+    assert not sound and any("system calls" in line and "does not load" in line for line in lines)
     protections.missing.cache_clear()
     monkeypatch.setattr(protections.sys, "platform", "darwin")
     assert "virtual machine" in protections.obstacles()[0]

@@ -29,7 +29,7 @@ def test_list_shows_every_card_and_what_is_here(capsys, folder):
     assert main(["data", "--list"]) == 0
     text = capsys.readouterr().out
     assert all(re.search(f"^{name} ", text, re.M) for name in download.cards())
-    assert "not here: kshot data omniglot downloads" in text
+    assert f"not here: {download.command('data omniglot')} downloads" in text
     (folder / "omniglot").mkdir()
     (folder / data.OMNIGLOT_FILE).touch()
     main(["data", "--list"])
@@ -42,13 +42,19 @@ def test_list_shows_every_card_and_what_is_here(capsys, folder):
         (["data", "imagenet"], "no data set is called 'imagenet': choose from glyphs, omniglot"),
         (["data"], "name a data set, or ask for --list"),
         (["paint"], "invalid choice: 'paint'"),
-        ([], "required: COMMAND"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(arguments, words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_without_a_command_it_prints_the_help(capsys):
+    assert main([]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("usage: kshot") and all(name in said.out for name in ("data", "doctor", "version"))
+    assert said.err == ""
 
 
 def test_root_names_the_data_folder_and_url_the_source(tmp_path, monkeypatch, capsys):
@@ -214,10 +220,78 @@ def test_a_bubblewrap_that_may_make_no_sandbox_is_noted_with_its_own_words(monke
 
 
 def test_omniglot_is_found_missing_and_damaged(folder):
-    assert doctor.omniglot()[:2] == ("Omniglot", "note") and doctor.omniglot().mend == "kshot data omniglot"
+    line = f"{sys.executable} -m kshot.cli data omniglot"
+    assert doctor.omniglot()[:2] == ("Omniglot", "note") and doctor.omniglot().mend == line
     (folder / "omniglot").mkdir()
     (folder / data.OMNIGLOT_FILE).write_bytes(b"half a file")
-    assert "damaged" in doctor.omniglot().detail and doctor.omniglot().mend == "kshot data omniglot"
+    assert "damaged" in doctor.omniglot().detail and doctor.omniglot().mend == line
+
+
+def test_the_line_that_mends_can_be_typed_where_no_environment_is_active(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    line = [*doctor._kshot("data").split(), "--list"]
+    ran = subprocess.run(line, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    assert ran.returncode == 0 and "omniglot" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize(
+    "scripts, installed, typed",
+    [
+        (download.CARDS.parent / ".venv" / "bin", True, ".venv/bin/kshot data omniglot"),
+        (download.CARDS.parent / ".venv" / "bin", False, ".venv/bin/kshot data omniglot"),
+        ("/elsewhere/bin", True, "kshot data omniglot"),
+        ("/elsewhere/bin", False, f"{sys.executable} -m kshot.cli data omniglot"),
+    ],
+)
+def test_the_command_is_named_as_it_can_be_typed_in_the_courses_folder(scripts, installed, typed, monkeypatch):
+    monkeypatch.setattr(download.sysconfig, "get_path", lambda name: str(scripts))
+    monkeypatch.setattr(download.shutil, "which", lambda name: f"/elsewhere/bin/{name}" if installed else None)
+    assert download.command("data omniglot") == typed
+    with pytest.raises(FileNotFoundError) as missing:
+        data.omniglot()
+    assert f"`{typed}` downloads it" in str(missing.value)
+
+
+def test_packages_that_grading_lacks_are_noted_with_make_setup(monkeypatch, tmp_path):
+    monkeypatch.chdir(doctor.CHECKOUT)
+    found = doctor.importlib.util.find_spec
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == "pyseccomp" else found(name))
+    monkeypatch.setattr(doctor, "GRADING", ("jupytext", "pyseccomp"))
+    assert doctor.grading() == ("grading", "note", "pyseccomp is not installed", "make setup")
+    monkeypatch.chdir(tmp_path)
+    assert doctor.grading().mend == f"cd {doctor.CHECKOUT} && make setup"
+
+
+def test_a_filter_without_its_library_is_noted_with_this_systems_line(monkeypatch):
+    def without_library(name):
+        raise RuntimeError("Unable to find libseccomp")
+
+    monkeypatch.setattr(doctor, "GRADING", ("jupytext", "pyseccomp"))
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(doctor.importlib, "import_module", without_library)
+    have(monkeypatch, "apt-get")
+    assert doctor.grading().detail == "pyseccomp does not load: Unable to find libseccomp"
+    assert doctor.grading().mend == "sudo apt-get install -y libseccomp2"
+
+
+def test_students_are_not_told_what_grading_needs(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "INSTRUCTORS", tmp_path / "solutions")
+    names = {"grading", "bubblewrap", "Chromium"}
+    assert not names & {finding.name for finding in doctor.examine()}
+    (tmp_path / "solutions").mkdir()
+    assert names <= {finding.name for finding in doctor.examine()}
+
+
+@pytest.mark.parametrize("count, words", [(1, ", 1 thread"), (2, ", 2 threads")])
+def test_one_thread_is_no_plural(count, words, monkeypatch):
+    monkeypatch.setattr(doctor.importlib.import_module("torch"), "get_num_threads", lambda: count)
+    assert doctor.torch().detail.endswith(words)
+
+
+def test_a_data_folder_that_is_not_there_will_be_made(monkeypatch, folder):
+    assert "will be made" not in doctor.room().detail
+    monkeypatch.setenv("KSHOT_DATA", str(folder / "new" / "one"))
+    assert doctor.room().state == "ok" and f"{folder / 'new' / 'one'} (will be made)" in doctor.room().detail
 
 
 def test_a_data_folder_without_room_is_noted(monkeypatch, folder):

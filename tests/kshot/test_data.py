@@ -1,10 +1,13 @@
 """Data sets: counts and splits of the real Omniglot, the same of Glyphs, and a cache that never lies."""
 
+import re
+
 import pytest
 import torch
 
 import kshot
 from kshot import data
+from kshot.download import command
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +66,12 @@ def test_unknown_names_are_errors_that_name_the_known(glyphs):
 
 def test_characters_says_in_one_line_what_it_gives(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KSHOT_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="kshot data omniglot"):
+    with pytest.raises(FileNotFoundError, match=re.escape(command("data omniglot"))):
         kshot.omniglot()
     found = kshot.characters()
     said = capsys.readouterr().out.strip()
-    assert found.source.startswith("Glyphs") and "\n" not in said and "Glyphs" in said and "kshot data omniglot" in said
+    assert found.source.startswith("Glyphs") and "\n" not in said and "Glyphs" in said
+    assert f"`{command('data omniglot')}` downloads the real thing" in said
 
 
 def test_a_cached_data_set_equals_the_drawn_one_and_a_damaged_cache_is_drawn_again(tmp_path, monkeypatch):
@@ -85,7 +89,7 @@ def test_a_cached_data_set_equals_the_drawn_one_and_a_damaged_cache_is_drawn_aga
 def test_a_damaged_omniglot_says_so(tmp_path):
     (tmp_path / "omniglot").mkdir()
     (tmp_path / data.OMNIGLOT_FILE).write_bytes(b"not an archive")
-    with pytest.raises(ValueError, match="is damaged: delete it, and `kshot data omniglot`"):
+    with pytest.raises(ValueError, match=r"is damaged: delete it, and `.*kshot.* data omniglot` fetches"):
         kshot.omniglot(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Training resumes to the same numbers, loads what it made, and refuses what it did not."""
 
 import os
+import re
 
 import pytest
 import torch
@@ -206,10 +207,25 @@ def test_other_images_and_another_combine_are_errors(images, tmp_path):
     path = tmp_path / "a.safetensors"
     settings = dict(steps=2, checkpoint=path, progress=False)
     fit(learner(), tasks(images), combine=lambda losses: losses.mean(), **settings)
-    with pytest.raises(checkpoint.CheckpointError, match=r"tasks.images was 'uint8 \[12"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"tasks.images was uint8 \[12.* is as large, but holds other"):
         fit(learner(), tasks(images.flip(0)), combine=lambda losses: losses.mean(), **settings)
     with pytest.raises(checkpoint.CheckpointError, match="combine was"):
         fit(learner(), tasks(images), combine=lambda losses: losses.sum() * 100, **settings)
+
+
+def test_other_characters_are_said_in_words_and_the_hashes_last(images, tmp_path):
+    settings = dict(steps=2, checkpoint=tmp_path / "mine.safetensors", progress=False)
+    fit(learner(), tasks(images), **settings)
+    with pytest.raises(checkpoint.CheckpointError) as fewer:
+        fit(learner(), tasks(images[:10]), **settings)
+    said = str(fewer.value)
+    assert said.startswith("mine.safetensors was trained on other data (12 characters then, 10 now). Give another")
+    assert re.search(r"\(SHA-256: tasks.images [0-9a-f]{12}, [0-9a-f]{12}\)$", said)
+    assert not re.search("[0-9a-f]{12}", said.partition(" (SHA-256")[0])
+    with pytest.raises(checkpoint.CheckpointError, match=r"other data \(12 characters then and now, drawn otherwise\)"):
+        fit(learner(), tasks(images.flip(0)), **settings)
+    with pytest.raises(checkpoint.CheckpointError, match=r"made with other settings: steps was 2, is 3\. Give"):
+        fit(learner(), tasks(images), **(settings | {"steps": 3}))
 
 
 def test_other_tasks_are_an_error_that_names_them(images, tmp_path):

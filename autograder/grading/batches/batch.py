@@ -29,13 +29,14 @@ from autograder.grading.submissions.submission import Submission, find_submissio
 class Batch:
     """A finished or interrupted batch: its records in the submissions' order, and the names that do not count.
 
-    Of the submissions that were asked for, `graded` got a result in this run, `broken` of them a failure of the
-    machine, and `missing` none. `waiting` others have no result. `notes` are sentences about what was chosen,
-    `troubles` about slots that failed.
+    `asked` names the submissions of those whom the run was for. Of the submissions that were asked for, `graded` got a
+    result in this run, `broken` of them a failure of the machine, and `missing` none. `waiting` others have no result.
+    `notes` are sentences about what was chosen, `troubles` about slots that failed.
     """
 
     results: list[dict]
     superseded: set[str]
+    asked: set[str] = field(default_factory=set)
     interrupted: bool = False
     graded: int = 0
     broken: int = 0
@@ -92,7 +93,7 @@ def grade_folder(
         for submission in found:
             if submission.replaced_by is not None:
                 _set_aside(submission, bundle, device, folder)
-        progress = Progress(len(todo.jobs) + todo.idle, todo.idle, quiet)
+        progress = Progress(len(todo.jobs) + todo.idle, todo.idle, limits.submission_seconds, quiet=quiet)
         for note in todo.notes:
             progress.say(note)
         graded: set[str] = set()
@@ -106,6 +107,7 @@ def grade_folder(
         try:
             most = len(todo.jobs) if gpus and not jobs else jobs or 1
             shares, left_out = shares_of(gpus, min(most, len(todo.jobs)))
+            progress.slots = len(shares)
             crew = _work(todo.jobs, shares, finish, progress, Settings(bundle, limits, secret(), unsafe))
         finally:
             progress.close()
@@ -117,6 +119,7 @@ def grade_folder(
     return Batch(
         results=results,
         superseded=superseded,
+        asked=todo.asked,
         interrupted=crew.interrupted,
         graded=len(graded),
         broken=sum(result["submission"] in graded and result["fault"] == "infrastructure" for result in results),

@@ -81,13 +81,15 @@ def _sum_up(batch: Batch, out: Path, again: str, machines: bool) -> None:
         end = {"interrupted": batch.interrupted, "notes": batch.notes, "troubles": batch.troubles}
         print(json.dumps({"event": "end", **counts, **end, "out": str(out), "exit_code": batch.exit_code}), flush=True)
         return
-    print(table(batch.results, batch.superseded))
+    print(table([result for result in batch.results if result["submission"] in batch.asked], batch.superseded))
     if batch.missing:
         began = "Stopped" if batch.interrupted else "Not all were graded"
-        print(f"{began}: {len(counted)} results are in {out}; {again} grades the {batch.missing} missing.")
+        there = "1 result is" if len(counted) == 1 else f"{len(counted)} results are"
+        print(f"{began}: {there} in {out}; {again} grades the {batch.missing} missing.")
     else:
         if batch.waiting:
-            print(f"{batch.waiting} others have no result yet: run without --only.")
+            others = "1 other has" if batch.waiting == 1 else f"{batch.waiting} others have"
+            print(f"{others} no result yet: run without --only.")
         print(f"{out}/results holds a record each, {out}/summary.csv a row a student.")
 
 

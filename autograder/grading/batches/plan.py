@@ -24,11 +24,15 @@ class Job:
 
 @dataclass
 class Plan:
-    """The jobs of a run; how many submissions are `idle`, their results still hold; and, a sentence each, `notes`."""
+    """The jobs of a run; how many submissions are `idle`, their results still hold; and, a sentence each, `notes`.
+
+    `asked` names the submissions, replaced ones too, of the students whom the run is for: all unless `only` named some.
+    """
 
     jobs: list[Job]
     idle: int
     notes: list[str]
+    asked: set[str]
 
 
 def plan(
@@ -76,7 +80,9 @@ def plan(
     if only and idle:
         listed = ", ".join(submission.student for submission in idle[:5]) + (", …" if len(idle) > 5 else "")
         notes.append(f"There is a result for {listed} already: add --regrade to grade it again.")
-    return Plan(jobs, len(idle), notes)
+    students = {submission.student for submission in found if submission.name in chosen}
+    asked_for = {submission.name for submission in found if submission.student in students}
+    return Plan(jobs, len(idle), notes, asked_for)
 
 
 def _count(number: int) -> str:

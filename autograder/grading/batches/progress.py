@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -13,9 +14,12 @@ LOOK = "{percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} done{postfix}"
 class Progress:
     """A line that `count` moves on. Quiet, it counts without a line."""
 
-    def __init__(self, total: int, done: int, quiet: bool = False, clock=time.monotonic):
-        """`done` of `total` have results from earlier runs."""
+    def __init__(
+        self, total: int, done: int, limit: float, slots: int = 1, quiet: bool = False, clock: Callable = time.monotonic
+    ):
+        """`done` of `total` have results already; `slots` at a time are graded, which may take `limit` seconds each."""
         self.left, self.failed, self.clock, self.began = total - done, 0, clock, clock()
+        self.slots, self.limit = slots, limit
         self.finished = 0
         self.bar = tqdm(total=total, initial=done, bar_format=LOOK, disable=quiet, file=sys.stderr, leave=True)
 
@@ -28,7 +32,9 @@ class Progress:
         self.bar.update()
 
     def words(self) -> str:
-        """What stands behind the bar."""
+        """What stands behind the bar. The last ones may be those that never end: there the rate foretells nothing."""
+        if self.finished and 0 < self.left <= self.slots:
+            return f"{self.failed} failed, {self.left} running, limit {_time(self.limit)}"
         rate = self.finished / max(self.clock() - self.began, 1e-9)
         left = f"{_time(self.left / rate)} left" if self.finished else "starting"
         return f"{self.failed} failed, {60 * rate:.1f} a minute, {left}"

@@ -14,7 +14,8 @@ def table(results: list[dict], superseded: set[str] = frozenset()) -> str:
     for result in sorted(results, key=lambda result: (result["student"], result["submission"])):
         scores = {question["name"]: f"{question['score']:g}" for question in result["questions"]}
         total = f"{result['score']:g} / {result['possible']:g}" if result["submission"] not in superseded else "–"
-        remark = result["reason"] or ""
+        reached = limits(result)
+        remark = " ".join(filter(None, [reached and f"Limit reached: {reached}.", result["reason"]]))
         if result["status"] == "failed" and result["submission"] not in superseded:
             remark = f"failed: {remark}"
         rows.append(
@@ -33,22 +34,27 @@ def table(results: list[dict], superseded: set[str] = frozenset()) -> str:
     return "\n".join(lines)
 
 
+def limits(result: dict) -> str:
+    """The limits that the submission reached, by name; empty where it reached none."""
+    return ", ".join(result.get("limits") or ())  # records of earlier versions have no such field
+
+
 def _short(text: str, width: int) -> str:
     text = printable(text)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def summary(results: list[dict], superseded: set[str] = frozenset()) -> str:
-    """The CSV text: student, score, possible, a column a question, status, reason."""
+    """The CSV text: student, score, possible, a column a question, status, reason, limits reached."""
     counted = [result for result in results if result["submission"] not in superseded]
     names = list(dict.fromkeys(question["name"] for result in counted for question in result["questions"]))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["student", "score", "possible", *map(cell, names), "status", "reason"])
+    writer.writerow(["student", "score", "possible", *map(cell, names), "status", "reason", "limits"])
     for result in sorted(counted, key=lambda result: result["student"]):
         scores = {question["name"]: question["score"] for question in result["questions"]}
         row = [cell(result["student"]), result["score"], result["possible"], *(scores.get(name, 0.0) for name in names)]
-        writer.writerow([*row, result["status"], cell(result["reason"] or "")])
+        writer.writerow([*row, result["status"], cell(result["reason"] or ""), cell(limits(result))])
     return out.getvalue()
 
 

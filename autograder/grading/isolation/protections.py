@@ -1,6 +1,8 @@
 """What protects this machine from student code, tried and not assumed: `autograder doctor` says it in one screen."""
 
+import ctypes.util
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -43,7 +45,7 @@ def obstacles() -> list[str]:
         if os.getuid() != 0:
             found.append("Student code would run as you, not as a user of its own: run the grader as root.")
         if program() is None:
-            found.append("System calls cannot be filtered: install pyseccomp (pip) and libseccomp2 (apt).")
+            found.append(f"System calls cannot be filtered: {_filter_lacks()}.")
     return [sentence for sentence in found if sentence]
 
 
@@ -57,13 +59,23 @@ def report() -> tuple[list[str], bool]:
     lines.append(_line(root, "host user", own if root else "student code runs as you: run as root to separate it"))
     filtered = "filtered: none that reach other processes, the kernel's inner parts or other sockets than local ones"
     lines.append(
-        _line(program() is not None, "system calls", filtered if program() else "not filtered: pip install pyseccomp")
+        _line(program() is not None, "system calls", filtered if program() else f"not filtered: {_filter_lacks()}")
     )
     lines.append(_memory(root))
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none: --device cpu is used"
     lines.append(_line(torch.cuda.is_available(), "GPU", gpu))
     lines.append("Grading can run." if not without else "Grading refuses to run here: mend the above, or see --unsafe.")
     return lines, not without
+
+
+def _filter_lacks() -> str:
+    """What the filter of system calls lacks here, and the lines that bring it."""
+    lacks = []
+    if importlib.util.find_spec("pyseccomp") is None:
+        lacks.append("pyseccomp is missing (in the course's folder: make setup)")
+    if ctypes.util.find_library("seccomp") is None:
+        lacks.append("libseccomp is missing (apt install libseccomp2)")
+    return ", ".join(lacks) or "pyseccomp does not load (in the course's folder: make setup)"
 
 
 def _memory(root: bool) -> str:

@@ -3,10 +3,12 @@
 import zipfile
 
 import nbformat
+import otter
 import pytest
 
 from autograder.author.build import autograder_zip, build_homework
 from autograder.author.check import out_of_step
+from autograder.author.commands import build
 from autograder.author.homework import AssignFailed, assemble
 
 
@@ -26,6 +28,27 @@ def test_the_student_notebook_has_no_outputs_and_the_solved_one_its_own(course):
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in student.cells)
     checks = [cell for cell in solved.cells if cell.source == 'grader.check("q1")']
     assert "All test cases passed" in str(checks[0].outputs)
+
+
+def test_what_was_not_made_does_not_break_the_zip_that_is_handed_in(course, capsys, monkeypatch, tmp_path):
+    """Otter's own cell stopped with FileNotFoundError, and left a file that is not a zip."""
+    nbformat.write(read(course, "homeworks"), tmp_path / "hw9.ipynb")
+    (export,) = [cell.source for cell in read(course, "homeworks").cells if "grader.export(" in cell.source]
+    assert "run_tests=True" in export
+    monkeypatch.chdir(tmp_path)
+
+    def hand_in() -> set[str]:
+        for earlier in tmp_path.glob("*.zip"):
+            earlier.unlink()
+        exec(export.replace("run_tests=True", "run_tests=False"), {"grader": otter.Notebook("hw9.ipynb")})
+        (exported,) = tmp_path.glob("*.zip")
+        return set(zipfile.ZipFile(exported).namelist()) - {".OTTER_LOG", "__zip_filename__"}
+
+    assert hand_in() == {"hw9.ipynb"}
+    assert "The zip is without hw9_weights.txt" in capsys.readouterr().out
+    (tmp_path / "hw9_weights.txt").write_text("0.5")
+    assert hand_in() == {"hw9.ipynb", "hw9_weights.txt"}
+    assert "without" not in capsys.readouterr().out
 
 
 def test_both_notebooks_share_the_ids_of_the_cells_they_share(course):
@@ -61,8 +84,11 @@ def test_cases_are_named_after_their_functions_everywhere(course):
     assert 'name="two and three"' in read(course, "homeworks").metadata.otter.tests.q1
 
 
-def test_check_detects_an_edited_student_notebook(course):
+def test_check_detects_an_edited_student_notebook(course, capsys, monkeypatch):
     assert list(out_of_step(course, [], ["hw9"])) == []
+    monkeypatch.chdir(course)
+    assert build(["hw9"], check=True) == 0
+    assert capsys.readouterr().out == "0 lectures and 1 homework are in step with their sources.\n"
     notebook = read(course, "homeworks")
     notebook.metadata.otter.tests.q1 = "pass"
     nbformat.write(notebook, course / "homeworks" / "hw9" / "hw9.ipynb")

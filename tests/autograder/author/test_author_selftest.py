@@ -36,7 +36,9 @@ def test_a_sound_homework_is_proved(course):
         ("drops the last number", 0),
         ("doubles the first number only", 0),
     ]
-    assert "hw9: proved; 3 of 3 mutants caught." in report.text()
+    first, *_, last = report.text().splitlines()
+    assert first.startswith("x: the case catches the mutant;")
+    assert last == "hw9: solution 3 / 3, untouched notebook 0 / 3, 3 of 3 mutants caught: proved."
 
 
 def test_a_mutant_that_nothing_catches_is_found(course, sample):
@@ -44,7 +46,7 @@ def test_a_mutant_that_nothing_catches_is_found(course, sample):
     sample.write(course, sample.master.replace(harmless, "return [number + number for number in numbers]"))
     report = prove(course, "hw9", grade_plainly)
     assert report.failures == ["no test of q1 catches the mutant 'squares'"]
-    assert "hw9: not proved; 2 of 3 mutants caught." in report.text()
+    assert report.text().endswith("solution 3 / 3, untouched notebook 0 / 3, 2 of 3 mutants caught: not proved.")
 
 
 def test_a_broken_solution_is_found(course, sample):
@@ -72,7 +74,7 @@ def test_idle_cases_and_too_few_mutants_are_remarked(course, sample):
     report = prove(course, "hw9", grade_plainly)
     assert report.proved
     assert report.remarks == [
-        "q1 has 1 mutants: 3 typical mistakes are the least",
+        "q1 has 1 mutant: 3 typical mistakes are the least",
         "no mutant of q1 needs the case 'two and three'",
     ]
 
@@ -105,7 +107,7 @@ def test_a_mutant_that_names_a_handed_in_file_spoils_the_file(course, sample):
 def test_the_grading_engine_proves_the_same_homework(course, monkeypatch, capsys):
     monkeypatch.chdir(course)
     assert selftest("hw9") == 0
-    assert "hw9: proved; 3 of 3 mutants caught." in capsys.readouterr().out
+    assert "3 of 3 mutants caught: proved." in capsys.readouterr().out
 
 
 def test_an_unknown_homework_is_refused_with_those_there_are(course, monkeypatch, capsys):
