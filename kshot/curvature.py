@@ -53,8 +53,10 @@ def outer_gradient(
             for name, slope in mlp.slopes(*own, fast).items():
                 of_rates[name].addcmul_(v[name], slope, value=-1)
         if order == 2:
-            turned = along(mlp, point, own, {name: rates[name] * v[name] for name in rates}, support_y)
-            v = {name: v[name].sub_(turned[name]) for name in v}
+            product = hessian_vector_product(
+                mlp, point, own, {name: rates[name] * v[name] for name in rates}, support_y
+            )
+            v = {name: v[name].sub_(product[name]) for name in v}
     return task_losses(trail[0][-1], query_y), v, of_rates
 
 
@@ -63,8 +65,14 @@ def _trail(mlp: StackedMLP, point: Parameters, x: Tensor, y: Tensor, wanted: set
     return values, mlp.backward(point, values, output_error(values[-1], y), wanted)
 
 
-def along(mlp: StackedMLP, point: Parameters, trail: Trail, direction: Parameters, y: Tensor) -> Parameters:
-    """H v: the change of every slope, [T, *shape], along `direction` (v [T, *shape] by name; 0 where not named)."""
+def hessian_vector_product(
+    mlp: StackedMLP, point: Parameters, trail: Trail, direction: Parameters, y: Tensor
+) -> Parameters:
+    """H v: the change of every slope, [T, *shape], along `direction` (v [T, *shape] by name; 0 where not named).
+
+    With R the change along v, layer by layer: R h = R x W' + x V' + v_b on the way up, R error = (R error_above) W +
+    error_above V on the way down, each through the activation; the slope error' x changes by (R error)' x + error' R x.
+    """
     values, errors = trail[0], trail[1][::-1]  # errors[i] is that of layer i
     arriving: list[Tensor | None] = []  # by how much each layer's input changes; None: not at all
     leaving: list[Tensor | None] = []  # its output, before the activation
@@ -81,14 +89,14 @@ def along(mlp: StackedMLP, point: Parameters, trail: Trail, direction: Parameter
         leaving.append(change)
         if change is not None and kind is not None:
             change = change * DERIVATIVES[kind](values[len(leaving)])
-    error, turned = output_error_change(values[-1], y, change), {}
+    error, product = output_error_change(values[-1], y, change), {}
     for index in reversed(range(len(mlp.layers))):
         weight, bias = mlp.layers[index]
-        turned[weight] = error.mT @ values[index]
+        product[weight] = error.mT @ values[index]
         if arriving[index] is not None:
-            turned[weight].baddbmm_(errors[index].mT, arriving[index])
+            product[weight].baddbmm_(errors[index].mT, arriving[index])
         if bias is not None:
-            turned[bias] = error.sum(1)
+            product[bias] = error.sum(1)
         if index:
             error = error @ point[weight]
             if weight in direction:
@@ -98,4 +106,4 @@ def along(mlp: StackedMLP, point: Parameters, trail: Trail, direction: Parameter
                 error = error * DERIVATIVES[kind](value)
             if kind in BENDING and leaving[index - 1] is not None:
                 error.addcmul_(errors[index - 1], BENDING[kind](value) * leaving[index - 1])
-    return turned
+    return product

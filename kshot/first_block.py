@@ -91,6 +91,8 @@ class LargestOfFour(Function):
 
     @staticmethod
     def backward(ctx, slope: Tensor | None, _) -> tuple:
+        if ctx.needs_input_grad[0]:  # `fits` cannot see that inside vmap
+            raise NotImplementedError("the slope of the images is wanted: use Conv4(..., closed_form=False)")
         return None, None if slope is None else _Collected.apply(*ctx.saved_tensors, slope)
 
     @staticmethod

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kshot.inner import Parameters
-from kshot.nets import Statistics
+from kshot.nets import Conv4, Statistics
 
 
 class FunctionalNet:
@@ -40,7 +40,15 @@ class FunctionalNet:
 
     def outputs(self, parameters: Parameters, z: Tensor) -> Tensor:
         """Logits [B, N] of features z [B, D], or z itself where there is no head."""
-        return F.linear(z, parameters["head.weight"], parameters["head.bias"]) if self.has_head else z
+        if not self.has_head:
+            return z
+        weight = parameters["head.weight"]
+        if z.shape[-1] != weight.shape[-1]:
+            raise ValueError(
+                f"the net gives {z.shape[-1]} features, but the head reads {weight.shape[-1]}: "
+                f"say features={z.shape[-1]}"
+            )
+        return F.linear(z, weight, parameters["head.bias"])
 
     def __call__(self, parameters: Parameters, x: Tensor, given: Statistics | None = None) -> Tensor:
         """Logits [B, N] or outputs [B, d] for x [B, *x]."""
@@ -55,14 +63,14 @@ class _OneTask(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor, given: Statistics | None) -> tuple[Tensor, Statistics]:
-        if not hasattr(self.net, "embed"):
+        if not isinstance(self.net, Conv4):
             return self.net(x), []
         z, statistics = self.net.embed(x[None], given)
         return z[0], statistics
 
 
 def width(net: nn.Module) -> int:
-    """D, the number of features that `net` gives; raises ValueError where it does not tell."""
+    """D, the number of features that `net` gives where its last maps are one pixel; ValueError if it does not tell."""
     linear = [module.out_features for module in net.modules() if isinstance(module, nn.Linear)]
     found = getattr(net, "channels", None) or (linear[-1] if linear else None)
     if found is None:
@@ -72,11 +80,13 @@ def width(net: nn.Module) -> int:
 
 def task_loss(outputs: Tensor, y: Tensor) -> Tensor:
     """The loss of one task: cross-entropy for class ids y [B], squared error for targets y [B, d]."""
+    _require_width(outputs, y)
     return F.mse_loss(outputs, y) if y.is_floating_point() else F.cross_entropy(outputs, y)
 
 
 def task_losses(outputs: Tensor, y: Tensor) -> Tensor:
     """The same for T tasks, [T]: outputs [T, B, N] and y [T, B], or outputs and y [T, B, d]."""
+    _require_width(outputs, y)
     if y.is_floating_point():
         return (outputs - y).square().flatten(1).mean(1)
     return F.cross_entropy(outputs.mT, y, reduction="none").mean(1)
@@ -84,6 +94,7 @@ def task_losses(outputs: Tensor, y: Tensor) -> Tensor:
 
 def output_error(outputs: Tensor, y: Tensor) -> Tensor:
     """d task_losses / d outputs, each task by itself: the shape of `outputs`."""
+    _require_width(outputs, y)
     if y.is_floating_point():
         return (2 / outputs[0].numel()) * (outputs - y)
     return (outputs.softmax(-1) - F.one_hot(y, outputs.shape[-1])) / outputs.shape[1]
@@ -95,3 +106,9 @@ def output_error_change(outputs: Tensor, y: Tensor, change: Tensor) -> Tensor:
         return (2 / outputs[0].numel()) * change
     p = outputs.softmax(-1)
     return p * (change - (p * change).sum(-1, keepdim=True)) / outputs.shape[1]
+
+
+def _require_width(outputs: Tensor, y: Tensor) -> None:
+    """Raise ValueError where targets would be broadcast against outputs of another shape."""
+    if y.is_floating_point() and outputs.shape != y.shape:
+        raise ValueError(f"the targets are {tuple(y.shape)}, but the net gives {tuple(outputs.shape)}")

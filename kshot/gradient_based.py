@@ -14,7 +14,7 @@ from kshot.episodes import Episodes
 from kshot.functional import FunctionalNet, task_loss, width
 from kshot.inner import Parameters, Watch, autograd_slopes, descend, require_finite
 from kshot.inner_rates import InnerRates, chosen
-from kshot.nets import Statistics
+from kshot.nets import Conv4, Statistics
 from kshot.stacked import StackedMLP, stacked_slopes
 
 ENGINES = ("auto", "loop", "vmap", "stacked")
@@ -37,10 +37,12 @@ class GradientLearner(nn.Module):
     rate:    the inner rate alpha; `rates` says whether it is "one" number, one a "layer" or one for each entry of a
              "parameter", `learn_rates` whether it is learned with theta
     order:   2: the outer gradient passes through the inner slopes; 1: it takes them for constants
-    adapts:  which parameters step: "all", "head", or prefixes of their names
-    engine:  "loop" takes one task after the other; "vmap" takes `chunk_size` at once (None: all); "stacked" is for
-             plain perceptrons, and the fastest. "auto": stacked where it fits, else loop on a CPU (whose convolutions
-             are slower when grouped by task) and vmap on a GPU
+    adapts:  which parameters step: "all", "head", or prefixes of their names; what is frozen (requires_grad=False) when
+             the learner is made never does
+    engine:  how `losses` are computed. "loop" takes one task after the other; "vmap" takes `chunk_size` at once (None:
+             all); "stacked" is for plain perceptrons, and the fastest. "auto": stacked where it fits, else loop on a
+             CPU (whose convolutions are slower when grouped by task) and vmap on a GPU. `adapt`, and all of Reptile,
+             loop where they do not stack
     features: D, where the net does not tell;  seed: draws the head
 
     Raises ValueError on settings that cannot be, and on a net that cannot be adapted functionally.
@@ -70,6 +72,8 @@ class GradientLearner(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.head = None if ways is None else nn.Linear(features or width(net), ways)
+        if self.head is not None and (like := next(net.parameters(), None)) is not None:
+            self.head.to(like.device, like.dtype)
         self._g = FunctionalNet(net, self.head)
         self._mlp = StackedMLP(net, self.head) if StackedMLP.fits(net) else None
         if engine == "stacked" and self._mlp is None:
@@ -78,7 +82,10 @@ class GradientLearner(nn.Module):
             )
         self._names = [name for name, _ in self.named_parameters()]  # theta: the rates are not part of it
         self._readers = {name: attrgetter(name) for name in self._names}  # `get_parameter` takes thrice as long
-        self.fast = chosen(self._names, adapts)
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        self.fast = [name for name in chosen(self._names, adapts) if name not in frozen]
+        if not self.fast:
+            raise ValueError(f"adapts={adapts!r} names frozen parameters alone: requires_grad says which may step")
         self.alpha = InnerRates({name: self.get_parameter(name) for name in self.fast}, rate, rates, learn_rates)
 
     def extra_repr(self) -> str:
@@ -90,22 +97,29 @@ class GradientLearner(nn.Module):
     @property
     def transductive(self) -> bool:
         """Whether a prediction depends on the task's other queries (through batch statistics)."""
-        return getattr(self.net, "transductive", False)
+        own = getattr(self.net, "transductive", None)  # Conv4 knows
+        norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        return any(isinstance(module, norms) for module in self.net.modules()) if own is None else own
 
     def theta(self) -> Parameters:
         """The start, by name."""
         return {name: read(self) for name, read in self._readers.items()}
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Adapted:
-        """phi of each task, after the inner steps on its support [T, S, *x]."""
+        """phi of each task, after the inner steps on its support [T, S, *x].
+
+        Raises ValueError on labels that this learner was not built for, FloatingPointError where the rate diverges.
+        """
         self._require_targets(support_y)
+        require_tasks(len(support_x), support_y=support_y)
         steps = self.steps if self.training or self.evaluation_steps is None else self.evaluation_steps
         order = self.order if self.training and torch.is_grad_enabled() else 0
         return self._adapt(support_x, support_y, steps, order)
 
     def predict(self, adapted: Adapted, query_x: Tensor) -> Tensor:
-        """Logits [T, Q, N], or predictions [T, Q, d], of the queries [T, Q, *x]."""
+        """Logits [T, Q, N], or predictions [T, Q, d], of the queries [T, Q, *x] of the tasks that were adapted to."""
         theta = self.theta()
+        require_tasks(len(adapted.statistics), query_x=query_x)
         if self._engine(query_x) == "stacked":
             return self._mlp(theta | adapted.parameters, query_x)
         each = unstack(adapted.parameters)
@@ -142,14 +156,14 @@ class GradientLearner(nn.Module):
         start = {name: theta[name] for name in self.fast}
         if all(name.startswith("head.") for name in self.fast):  # the features stand still: computed once
             z, statistics = self._g.embed(theta, x)
-            phi = descend(slopes(lambda phi: task_loss(self._g.outputs(phi, z), y)), start, alpha, steps, watch)
+            phi = descend(slopes(lambda phi: task_loss(self._g.outputs(theta | phi, z), y)), start, alpha, steps, watch)
         else:
             phi = descend(slopes(lambda phi: task_loss(self._g(theta | phi, x), y)), start, alpha, steps, watch)
             statistics = self._g.embed(theta | phi, x)[1] if self._support_normalises() else None
         return phi, statistics if self._support_normalises() else None
 
     def _support_normalises(self) -> bool:
-        return hasattr(self.net, "embed") and not self.transductive
+        return isinstance(self.net, Conv4) and not self.transductive
 
     def _engine(self, x: Tensor) -> str:
         if self._mlp is not None and self.engine in ("auto", "stacked") and x.dim() == 3:
@@ -159,7 +173,8 @@ class GradientLearner(nn.Module):
         return "loop" if x.device.type == "cpu" else "vmap"
 
     def _watch(self, step: int, value: Tensor) -> None:
-        require_finite(step, value, self.alpha.initial)
+        if not torch.isfinite(value).all():
+            require_finite(step, value, self.alpha.largest())
 
     def _require_targets(self, y: Tensor | None) -> None:
         wants = "targets [T, S, d]" if self.ways is None else f"class ids 0..{self.ways - 1}"
@@ -168,6 +183,13 @@ class GradientLearner(nn.Module):
             raise ValueError(f"this learner steps on {wants}, but the support holds {given}")
         if self.ways is not None and int(y.max()) >= self.ways:
             raise ValueError(f"this learner was built for {wants}, but the support holds class {int(y.max())}")
+
+
+def require_tasks(tasks: int, **given: Tensor) -> None:
+    """Raise ValueError where one of the `given` [T, ...] holds another number of tasks."""
+    for name, tensor in given.items():
+        if len(tensor) != tasks:
+            raise ValueError(f"{name} holds {len(tensor)} tasks, but there are {tasks} to go with it")
 
 
 def unstack(parameters: Parameters) -> list[Parameters]:

@@ -50,7 +50,8 @@ def autograd_slopes(loss: Loss, order: int) -> Slopes:
             phi = {name: tensor.detach().requires_grad_() for name, tensor in phi.items()}
         with torch.enable_grad():
             value = loss(phi)
-        slope = torch.autograd.grad(value, tuple(phi.values()), create_graph=order == 2)
+        of = tuple(phi.values())
+        slope = torch.autograd.grad(value, of, create_graph=order == 2, allow_unused=True, materialize_grads=True)
         return value.detach(), dict(zip(phi, slope))
 
     return slopes
@@ -71,6 +72,8 @@ def functional_slopes(loss: Loss, order: int) -> Slopes:
 def require_finite(step: int, value: Tensor, rate: float) -> None:
     """Raise FloatingPointError where an inner loss is no longer finite, with a rate to try."""
     if not torch.isfinite(value).all():
+        if step == 0:
+            raise FloatingPointError("the inner loss is not finite before any step: look at the data and at the start")
         taken = f"{step} inner step{'' if step == 1 else 's'}"
         raise FloatingPointError(
             f"the inner loss is no longer finite after {taken}: the inner rate {rate:g} diverges, try {rate / 10:g}"

@@ -18,12 +18,14 @@ def chosen(names: Sequence[str], adapts: str | Sequence[str]) -> list[str]:
     if adapts == "all":
         return list(names)
     prefixes = (names[-1].rpartition(".")[0],) if adapts == "head" else (adapts,) if isinstance(adapts, str) else adapts
-    found = [name for name in names if any(name == p or name.startswith(f"{p}.") for p in prefixes)]
-    if not found:
-        raise ValueError(
-            f'no parameter is called {adapts!r}: adapts is "all", "head", or prefixes of {", ".join(names[:6])}, ...'
-        )
-    return found
+    of = {p: [name for name in names if name == p or name.startswith(f"{p}.")] for p in prefixes}
+    for prefix, found in (of or {adapts: []}).items():
+        if not found:
+            raise ValueError(
+                f"no parameter is called {prefix!r}: "
+                f'adapts is "all", "head", or prefixes of {", ".join(names[:6])}, ...'
+            )
+    return [name for name in names if any(name in found for found in of.values())]
 
 
 class InnerRates(nn.Module):
@@ -71,13 +73,11 @@ class InnerRates(nn.Module):
             totals[group] = totals[group] + own if group in totals else own
         return [totals[group] for group, _ in self.named_parameters()]  # none where they are not learned
 
-    @torch.no_grad()
-    def set(self, rate: float) -> None:
-        """Put every rate at `rate`."""
-        for tensor in (*self.parameters(), *self.buffers()):
-            tensor.fill_(rate)
+    def largest(self) -> float:
+        """The largest rate there is now."""
+        return max(float(tensor.detach().max()) for tensor in (*self.parameters(), *self.buffers()))
 
 
 def _group(name: str, kind: str) -> str:
     owner = {"one": "", "layer": name.rpartition(".")[0], "parameter": name}[kind]
-    return "alpha_" + owner.replace(".", "_")  # a module's attribute has no dots
+    return "alpha_" + owner.replace("_", "__").replace(".", "_")  # a module's attribute has no dots

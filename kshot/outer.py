@@ -1,7 +1,8 @@
 """Losses of many tasks and their outer gradients, without keeping the graphs of all tasks at once.
 
 The gradient of each task is computed together with its loss and kept; backward only weighs them. Memory is then that
-of one task (`each_alone`) or of one chunk (`vectorised`), however many tasks a step has.
+of one task (`each_alone`) or of one chunk (`vectorised`), and one gradient a task, however many tasks a step has. No
+slope reaches the tasks' own tensors.
 
 `vectorised` differentiates inside vmap. The other way round, a backward through the vmap of an inner loop, is silently
 wrong at second order where the net holds torch's own batch norm (its double backward mixes the tasks).
@@ -53,11 +54,22 @@ def each_alone(task_loss: TaskLoss, parameters: list[Tensor], tasks: Task) -> tu
 
 
 def vectorised(chunk_size: int | None) -> Outer:
-    """As `each_alone`, `chunk_size` tasks at once (all where it is None)."""
+    """As `each_alone`, `chunk_size` tasks at once (all where it is None).
+
+    Raises RuntimeError, naming the loop, where torch.vmap has no rule for what the net does.
+    """
 
     def outer(task_loss: TaskLoss, parameters: list[Tensor], tasks: Task) -> tuple[Tensor, list[Tensor]]:
+        plain = [
+            each.clone(memory_format=torch.contiguous_format) for each in parameters
+        ]  # it has none for other layouts
         one = torch.func.grad_and_value(task_loss)
-        gradients, values = torch.vmap(one, (None, 0, 0, 0, 0), chunk_size=chunk_size)(parameters, *tasks)
+        try:
+            gradients, values = torch.vmap(one, (None, 0, 0, 0, 0), chunk_size=chunk_size)(plain, *tasks)
+        except RuntimeError as error:
+            if "inside vmap" not in str(error):
+                raise
+            raise RuntimeError(f'torch.vmap cannot take this net\'s slopes, engine="loop" can: {error}') from error
         return values, gradients
 
     return outer

@@ -34,12 +34,16 @@ class StackedMLP:
 
     @staticmethod
     def fits(net: nn.Module) -> bool:
-        """Whether `net` is such a perceptron: layers that alternate, the last one linear."""
-        kinds = [type(module) for module in net.children()] if type(net) is nn.Sequential else []
+        """Whether `net` is such a perceptron: layers that alternate, the last one linear, nothing shared or hooked."""
+        modules = list(net._modules.values()) if type(net) is nn.Sequential else []  # with those that come twice
+        kinds, parameters = [type(module) for module in modules], [p for m in modules for p in m.parameters()]
         return (
             len(kinds) % 2 == 1
             and all(kind is nn.Linear for kind in kinds[::2])
             and all(kind in DERIVATIVES for kind in kinds[1::2])
+            and all(set(module._parameters) == {"weight", "bias"} for module in modules[::2])
+            and len(set(map(id, parameters))) == len(parameters)
+            and not any(module._forward_hooks or module._forward_pre_hooks for module in (net, *modules))
         )
 
     def __call__(self, parameters: Parameters, x: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class MAML(GradientLearner):
             self._adapt(support_x, support_y, self.steps, 0)  # raises where an inner loss is not finite
         raise FloatingPointError(
             f"the loss on the queries is not finite after all {self.steps} inner steps: "
-            f"the inner rate {self.alpha.initial:g} diverges, try {self.alpha.initial / 10:g}"
+            f"the inner rate {self.alpha.largest():g} diverges, try {self.alpha.largest() / 10:g}"
         )
 
 
@@ -109,6 +109,8 @@ class Reptile(GradientLearner):
     def _displacement(self, _, theta: list[Tensor], tasks) -> tuple[Tensor, list[Tensor]]:
         support_x, support_y, query_x, query_y = tasks
         x, y = torch.cat([support_x, query_x], 1), torch.cat([support_y, query_y], 1)
+        if self.minibatches > x.shape[1]:
+            raise ValueError(f"{x.shape[1]} examples a task cannot make {self.minibatches} minibatches: ask for fewer")
         phi = None
         for step in range(self.steps):
             own = slice(step % self.minibatches, None, self.minibatches)

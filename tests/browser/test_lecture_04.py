@@ -49,4 +49,4 @@ def test_lecture_04_runs_to_its_end_and_one_drag_makes_the_starts_part(page, lab
     picture = live(page, RACE)
     was = picture.get_attribute("src")
     page.get_by_role("slider", name="steps").press("ArrowRight")
-    page.wait_for_function(REDRAWN, arg=[RACE, was, "After 1 step"])
+    page.wait_for_function(REDRAWN, arg=[RACE, was, "after 1 step on"])

@@ -103,3 +103,25 @@ def test_a_net_may_be_asked_not_to_use_it(generator):
     with_it, without = Conv4(16), Conv4(16, closed_form=False)
     assert torch.allclose(with_it(x), without(x), atol=1e-5)
     assert repr(with_it) == repr(without), "the same function, so the same settings"
+
+
+@pytest.mark.parametrize("piece", [1, 50, 333])
+def test_large_maps_are_worked_on_in_pieces(piece, generator, monkeypatch):
+    p = torch.randn(2, 4, 3, 17, generator=generator, dtype=torch.float64)
+    w = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    def everything():
+        y, which = LargestOfFour.apply(p, w)
+        (slope,) = torch.autograd.grad(y.square().sum(), w, create_graph=True)
+        return [y, which, slope, *torch.autograd.grad(slope.square().sum(), w)]
+
+    whole = everything()
+    monkeypatch.setattr("kshot.first_block.PIECE", piece)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(everything(), whole, strict=True))
+
+
+def test_a_slope_of_the_images_inside_vmap_is_refused_rather_than_wrong(generator):
+    net = Conv4(12, "transductive", pools=(True,)).double()
+    x = torch.rand(2, 1, 3, 1, 8, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(NotImplementedError, match="closed_form=False"):
+        torch.autograd.grad(torch.vmap(net)(x).sum(), x)

@@ -191,10 +191,18 @@ def test_learned_rates_of_a_convolutional_net(engine):
     assert worst_error(learner, episodes, 2, outer_gradients(learner, episodes)) < 1e-7
 
 
+@pytest.mark.parametrize(
+    ("adapts", "fast"),
+    [
+        (("net.2", "head.bias"), ["net.2.weight", "net.2.bias", "head.bias"]),
+        ("head.weight", ["head.weight"]),
+        ("head.bias", ["head.bias"]),
+    ],
+)
 @pytest.mark.parametrize("engine", ["loop", "vmap", "stacked"])
-def test_some_layers_by_name(engine):
-    learner = build("relu perceptron", engine, adapts=("net.2", "head.bias"))
-    assert learner.fast == ["net.2.weight", "net.2.bias", "head.bias"]
+def test_some_layers_by_name(engine, adapts, fast):
+    learner = build("relu perceptron", engine, adapts=adapts)
+    assert learner.fast == fast
     episodes = few("relu perceptron")
     assert worst_error(learner, episodes, 2, outer_gradients(learner, episodes)) < 1e-7
 
@@ -496,6 +504,133 @@ def test_a_net_that_changes_a_buffer_as_it_runs_is_refused():
     learner = MAML(nn.Sequential(Counting()), WAYS, engine="loop").double()
     with pytest.raises(ValueError, match="changed a buffer in place"):
         learner.losses(few("tanh perceptron"))
+
+
+@every_engine
+def test_what_is_frozen_does_not_adapt(name, engine):
+    learner = build(name, engine)
+    net, frozen = learner.net, next(iter(learner.net.parameters()))
+    frozen.requires_grad_(False)
+    learner = MAML(net, WAYS, features=learner.head.in_features, engine=engine, steps=STEPS, rate=RATE)
+    assert len(learner.fast) == len(list(learner.parameters())) - 1
+    episodes = few(name)
+    if engine == "vmap" and name in ("conv4 per task", "conv4 transductive"):  # torch has no rule for it
+        with pytest.raises(RuntimeError, match='engine="loop" can'):
+            learner.losses(episodes)
+        return
+    learner.losses(episodes).mean().backward()
+    assert frozen.grad is None and learner.head.weight.grad is not None
+    adapted = learner.adapt(episodes.support_x, episodes.support_y)
+    assert list(adapted.parameters) == learner.fast
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ValueError, match="frozen parameters alone"):
+        MAML(net, WAYS, features=4, adapts="net")
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_a_parameter_that_the_loss_does_not_use_stays(engine):
+    learner = build("group norm", engine)
+    learner.net.register_parameter("idle", torch.nn.Parameter(torch.ones(2).double()))
+    learner = MAML(learner.net, WAYS, features=4, engine=engine, steps=STEPS, rate=RATE)
+    episodes = few("group norm")
+    learner.losses(episodes).sum().backward()
+    assert not learner.net.idle.grad.any()
+    adapted = learner.adapt(episodes.support_x, episodes.support_y)
+    assert torch.equal(adapted.parameters["net.idle"], torch.ones(3, 2).double())
+
+
+def test_a_net_with_a_part_called_embed_is_any_net():
+    class Embeds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.embed(x)
+
+    learner, episodes = MAML(Embeds().double(), WAYS), few("relu perceptron")
+    assert learner(episodes.support_x, episodes.support_y, episodes.query_x).shape == (3, 2 * WAYS, WAYS)
+    assert learner.head.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+@pytest.mark.parametrize("policy", ["per_task", "transductive"])
+def test_images_of_three_channels_pass_through_every_engine(engine, policy):
+    results = []
+    for kind in (engine, "loop"):
+        net = Conv4(6, policy, in_channels=3, pools=(True, True), closed_form=False)
+        learner = MAML(net, WAYS, features=6 * 4, engine=kind, steps=STEPS, rate=RATE).double()
+        generator = torch.Generator().manual_seed(3)
+        x = [torch.randn(3, WAYS, 3, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2)]
+        y = torch.arange(WAYS).repeat(3, 1)
+        results.append(
+            torch.autograd.grad(learner.losses(Episodes(x[0], y, x[1], y)).sum(), list(learner.parameters()))
+        )
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*results, strict=True))
+
+
+def test_torchs_batch_norm_makes_it_transductive():
+    assert build("batch norm").transductive and not build("group norm").transductive
+
+
+@every_engine
+def test_another_number_of_tasks_is_refused(name, engine):
+    learner, episodes = build(name, engine).eval(), few(name)
+    adapted = learner.adapt(episodes.support_x, episodes.support_y)
+    with pytest.raises(ValueError, match="query_x holds 2 tasks, but there are 3"):
+        learner.predict(adapted, episodes.query_x[:2])
+    with pytest.raises(ValueError, match="support_y holds 2 tasks, but there are 3"):
+        learner.adapt(episodes.support_x, episodes.support_y[:2])
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap", "stacked"])
+@pytest.mark.parametrize(("outputs", "targets"), [(1, 2), (2, 1)])
+def test_targets_of_another_width_are_refused(engine, outputs, targets):
+    learner = MAML(nn.Sequential(nn.Linear(1, outputs)), engine=engine)
+    x, y = torch.rand(2, 3, 1), torch.rand(2, 3, targets)
+    with pytest.raises(ValueError, match=rf"the targets are .*{targets}\), but the net gives .*{outputs}\)"):
+        learner.losses(Episodes(x, y, x, y))
+
+
+def test_a_head_of_another_width_says_which_features():
+    learner, x = MAML(Conv4(2), 3), torch.rand(1, 3, 1, 32, 64)
+    with pytest.raises(ValueError, match="the net gives 16 features, but the head reads 2: say features=16"):
+        learner.adapt(x, torch.arange(3)[None])
+
+
+def test_a_start_that_is_not_finite_is_not_blamed_on_the_rate():
+    learner = build("relu perceptron", "loop")
+    with torch.no_grad():
+        learner.head.bias[0] = float("nan")
+    with pytest.raises(FloatingPointError, match="not finite before any step: look at the data"):
+        learner.adapt(few("relu perceptron").support_x, few("relu perceptron").support_y)
+
+
+@pytest.mark.parametrize("engine", ["loop", "stacked"])
+def test_a_loss_on_the_queries_alone_that_diverges_is_told(engine):
+    net = nn.Sequential(nn.Linear(1, 1))
+    learner, x = MAML(net.double(), engine=engine), torch.ones(1, 2, 1).double()
+    with pytest.raises(FloatingPointError, match="the loss on the queries is not finite after all 1 inner steps"):
+        learner.losses(Episodes(x, x, 1e200 * x, x))
+
+
+def test_more_minibatches_than_examples_are_refused():
+    learner = build("relu perceptron", kind=Reptile, minibatches=13)
+    with pytest.raises(ValueError, match="12 examples a task cannot make 13 minibatches"):
+        learner.losses(few("relu perceptron"))
+
+
+def test_in_training_without_gradients_no_graph_is_kept():
+    learner, episodes = build("group norm", "loop"), few("group norm")
+    with torch.no_grad():
+        adapted = learner.adapt(episodes.support_x, episodes.support_y)
+    assert all(parameter.grad_fn is None and not parameter.requires_grad for parameter in adapted.parameters.values())
+
+
+def test_plain_perceptrons_are_stacked_unasked():
+    learner, x = build("relu perceptron"), few("relu perceptron").support_x
+    assert learner._engine(x) == "stacked" and build("group norm")._engine(few("group norm").support_x) == "loop"
 
 
 def test_a_net_that_does_not_tell_its_width():

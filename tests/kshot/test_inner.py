@@ -89,8 +89,15 @@ def test_as_many_rates_as_their_kind_says(kind, count):
 def test_rates_that_are_given_are_not_learned_but_saved():
     rates = InnerRates({"w": torch.zeros(2, dtype=torch.float64)}, 0.2, "one", learned=False)
     assert not list(rates.parameters()) and len(rates.state_dict()) == 1
-    rates.set(0.4)
-    assert rates()["w"] == 0.4
+    rates.load_state_dict({name: torch.full_like(rate, 0.4) for name, rate in rates.state_dict().items()})
+    assert rates()["w"] == 0.4 == rates.largest()
+
+
+def test_layers_whose_names_differ_in_a_dot_have_rates_of_their_own():
+    parameters = {"a_b.weight": torch.zeros(2), "a.b.weight": torch.zeros(3)}
+    assert len(list(InnerRates(parameters, 0.1, "layer", learned=True).parameters())) == 2
+    alpha = InnerRates(parameters, 0.1, "parameter", learned=True)()
+    assert [alpha[name].shape for name in parameters] == [(2,), (3,)]
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def test_running_averages_follow_the_tasks_and_rule_at_evaluation(generator):
     for _ in range(30):
         norm(x, tasks=1, given=None)
     assert norm.running_mean.item() == pytest.approx(x.mean().item(), abs=1e-3)
+    assert norm.running_var.item() == pytest.approx(x.var().item(), rel=1e-3)
     norm.eval()
     once, _ = norm(x[:1], 1, None)
     assert torch.allclose(once, norm(x, 1, None)[0][:1], atol=1e-5), "at evaluation an image stands alone"
@@ -122,3 +123,10 @@ def test_building_a_net_leaves_the_global_generator_alone():
 def test_unknown_policy_is_refused():
     with pytest.raises(ValueError, match="batch_norm must be one of per_task, transductive, running"):
         Conv4(8, "pooled")
+
+
+def test_in_training_running_averages_keep_tasks_apart_too(generator):
+    norm, x = TaskNorm(2, "running").double(), torch.randn(6, 2, 4, 4, generator=generator, dtype=torch.float64)
+    y, _ = norm(x, tasks=2, given=None)
+    for own, result in zip(x.chunk(2), y.chunk(2)):
+        assert torch.allclose(result, F.batch_norm(own, None, None, training=True), atol=1e-9)

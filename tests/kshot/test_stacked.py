@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kshot.curvature import along
+from kshot.curvature import hessian_vector_product
 from kshot.functional import output_error, output_error_change, task_losses
 from kshot.stacked import StackedMLP, linear, stacked_slopes
 
@@ -126,15 +126,15 @@ def test_hessian_times_a_vector_is_that_of_torch(net, generator, targets):
             }
             values = mlp.forward(point, x)
             trail = values, mlp.backward(point, values, output_error(values[-1], y), set(names))
-            turned = along(mlp, point, trail, direction, y)
+            product = hessian_vector_product(mlp, point, trail, direction, y)
 
             def slopes(parameters):
                 return torch.func.grad(lambda each: task_losses(mlp(each, x), y).sum())(parameters)
 
             everywhere = {name: direction.get(name, torch.zeros_like(p)) for name, p in every.items()}
             _, expected = torch.func.jvp(slopes, (every,), (everywhere,))
-            assert set(turned) == set(names)
-            assert all(torch.allclose(turned[name], expected[name], atol=1e-12) for name in names)
+            assert set(product) == set(names)
+            assert all(torch.allclose(product[name], expected[name], atol=1e-12) for name in names)
 
 
 def test_a_linear_head_is_one_more_layer(generator):
@@ -158,6 +158,29 @@ def test_weights_and_biases_shared_or_one_a_task(generator, own_weight, own_bias
         assert torch.allclose(result[t], own, atol=1e-5)
 
 
+def twice():
+    hidden, activation = nn.Linear(2, 2), nn.Tanh()
+    return nn.Sequential(hidden, activation, hidden, activation, nn.Linear(2, 1))
+
+
+def tied():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
+    net[2].weight = net[0].weight
+    return net
+
+
+def hooked():
+    net = nn.Sequential(nn.Linear(2, 1))
+    net[0].register_forward_hook(lambda module, given, output: 2 * output)
+    return net
+
+
+def reparametrised():
+    net = nn.Sequential(nn.Linear(2, 1))
+    net[0].register_parameter("scale", nn.Parameter(torch.ones(1)))
+    return net
+
+
 @pytest.mark.parametrize(
     ("net", "fits"),
     [
@@ -168,6 +191,10 @@ def test_weights_and_biases_shared_or_one_a_task(generator, own_weight, own_bias
         (nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1)), False),
         (nn.Sequential(nn.Conv2d(1, 2, 3)), False),
         (nn.Linear(1, 2), False),
+        (twice(), False),
+        (tied(), False),
+        (hooked(), False),
+        (reparametrised(), False),
     ],
 )
 def test_which_nets_can_be_stacked(net, fits):
