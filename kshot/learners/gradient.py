@@ -69,7 +69,7 @@ class MAML(GradientLearner):
         with torch.no_grad():
             self._adapt(support_x, support_y, self.steps, 0)  # raises where an inner loss is not finite
         raise FloatingPointError(
-            f"the loss on the queries is not finite after all {self.steps} inner steps: "
+            f"the loss on the queries is not finite after {self.steps} inner step{'' if self.steps == 1 else 's'}: "
             f"the inner rate {self.alpha.largest():g} diverges, try {self.alpha.largest() / 10:g}"
         )
 
