@@ -14,14 +14,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kshot.functional import output_error, output_error_change, task_losses
+from kshot.functional import output_error_change, task_losses
 from kshot.inner import Parameters
-from kshot.stacked import DERIVATIVES, StackedMLP, linear
+from kshot.stacked import DERIVATIVES, StackedMLP, Trail, linear
 
 # By activation, where it bends: its second derivative over its first at h, given its value at h.
 BENDING = {nn.Tanh: lambda value: -2 * value}
-
-Trail = tuple[list[Tensor], list[Tensor]]  # values and errors of a pass forward and backward
 
 
 def outer_gradient(
@@ -42,10 +40,10 @@ def outer_gradient(
     fast, every = set(rates), set(theta)
     points, trails = [theta], []
     for _ in range(steps):
-        trails.append(_trail(mlp, points[-1], support_x, support_y, every if order == 2 else fast))
+        trails.append(mlp.trail(points[-1], support_x, support_y, every if order == 2 else fast))
         slopes = mlp.slopes(*trails[-1], fast)
         points.append(theta | {n: torch.addcmul(points[-1][n], rates[n], slopes[n], value=-1) for n in rates})
-    trail = _trail(mlp, points.pop(), query_x, query_y, every)
+    trail = mlp.trail(points.pop(), query_x, query_y, every)
     v = mlp.slopes(*trail, every)
     of_rates = {name: torch.zeros_like(v[name]) for name in rates} if learn_rates else {}
     for point, own in zip(reversed(points), reversed(trails)):
@@ -58,11 +56,6 @@ def outer_gradient(
             )
             v = {name: v[name].sub_(product[name]) for name in v}
     return task_losses(trail[0][-1], query_y), v, of_rates
-
-
-def _trail(mlp: StackedMLP, point: Parameters, x: Tensor, y: Tensor, wanted: set[str]) -> Trail:
-    values = mlp.forward(point, x)
-    return values, mlp.backward(point, values, output_error(values[-1], y), wanted)
 
 
 def hessian_vector_product(

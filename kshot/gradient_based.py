@@ -82,8 +82,7 @@ class GradientLearner(nn.Module):
             )
         self._names = [name for name, _ in self.named_parameters()]  # theta: the rates are not part of it
         self._readers = {name: attrgetter(name) for name in self._names}  # `get_parameter` takes thrice as long
-        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
-        self.fast = [name for name in chosen(self._names, adapts) if name not in frozen]
+        self.fast = [name for name in chosen(self._names, adapts) if self.get_parameter(name).requires_grad]
         if not self.fast:
             raise ValueError(f"adapts={adapts!r} names frozen parameters alone: requires_grad says which may step")
         self.alpha = InnerRates({name: self.get_parameter(name) for name in self.fast}, rate, rates, learn_rates)

@@ -16,22 +16,24 @@ from torch.autograd.function import once_differentiable
 
 Task = tuple[Tensor, Tensor, Tensor, Tensor]  # support_x [S, *x], support_y [S], query_x [Q, *x], query_y [Q]
 TaskLoss = Callable[..., Tensor]  # (list of parameters, support_x, support_y, query_x, query_y) -> one number
-Outer = Callable[[TaskLoss, list[Tensor], Task], tuple[Tensor, list[Tensor]]]
+Outer = Callable[
+    [list[Tensor], Task], tuple[Tensor, list[Tensor]]
+]  # losses [T], gradients [T, *shape] of each parameter
 
 
-def losses(task_loss: TaskLoss, parameters: Sequence[Tensor], tasks: Task, outer: Outer) -> Tensor:
+def losses(parameters: Sequence[Tensor], tasks: Task, outer: Outer) -> Tensor:
     """The loss of each task, [T], differentiable once with respect to `parameters`."""
     if not torch.is_grad_enabled():
         with torch.enable_grad():  # inner steps need slopes even where nobody needs the outer one
-            return outer(task_loss, [p.detach() for p in parameters], tasks)[0]
-    return _Losses.apply(task_loss, tasks, outer, *parameters)
+            return outer([p.detach() for p in parameters], tasks)[0]
+    return _Losses.apply(tasks, outer, *parameters)
 
 
 class _Losses(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, task_loss: TaskLoss, tasks: Task, outer: Outer, *parameters: Tensor) -> Tensor:
+    def forward(ctx, tasks: Task, outer: Outer, *parameters: Tensor) -> Tensor:
         with torch.enable_grad():
-            values, gradients = outer(task_loss, [p.detach() for p in parameters], tasks)
+            values, gradients = outer([p.detach() for p in parameters], tasks)
         ctx.save_for_backward(*gradients)
         return values
 
@@ -39,27 +41,31 @@ class _Losses(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, weights: Tensor) -> tuple:
         weighed = [(weights @ each.reshape(len(each), -1)).view(each.shape[1:]) for each in ctx.saved_tensors]
-        return None, None, None, *weighed
+        return None, None, *weighed
 
 
-def each_alone(task_loss: TaskLoss, parameters: list[Tensor], tasks: Task) -> tuple[Tensor, list[Tensor]]:
-    """Losses [T] and gradients [T, *shape] of every parameter, one task after the other."""
-    values, gradients = [], []
-    for task in zip(*tasks):
-        leaves = [tensor.detach().requires_grad_() for tensor in parameters]
-        value = task_loss(leaves, *task)
-        gradients.append(torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True))
-        values.append(value.detach())
-    return torch.stack(values), [torch.stack(each) for each in zip(*gradients)]
+def each_alone(task_loss: TaskLoss) -> Outer:
+    """One task after the other."""
+
+    def outer(parameters: list[Tensor], tasks: Task) -> tuple[Tensor, list[Tensor]]:
+        values, gradients = [], []
+        for task in zip(*tasks):
+            leaves = [tensor.detach().requires_grad_() for tensor in parameters]
+            value = task_loss(leaves, *task)
+            gradients.append(torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True))
+            values.append(value.detach())
+        return torch.stack(values), [torch.stack(each) for each in zip(*gradients)]
+
+    return outer
 
 
-def vectorised(chunk_size: int | None) -> Outer:
+def vectorised(task_loss: TaskLoss, chunk_size: int | None) -> Outer:
     """As `each_alone`, `chunk_size` tasks at once (all where it is None).
 
     Raises RuntimeError, naming the loop, where torch.vmap has no rule for what the net does.
     """
 
-    def outer(task_loss: TaskLoss, parameters: list[Tensor], tasks: Task) -> tuple[Tensor, list[Tensor]]:
+    def outer(parameters: list[Tensor], tasks: Task) -> tuple[Tensor, list[Tensor]]:
         plain = [
             each.clone(memory_format=torch.contiguous_format) for each in parameters
         ]  # it has none for other layouts

@@ -14,6 +14,8 @@ from kshot.inner import Parameters, Slopes
 # By activation: the derivative at h, given the activation's value at h.
 DERIVATIVES = {nn.ReLU: torch.sign, nn.Tanh: lambda value: 1 - value * value}
 
+Trail = tuple[list[Tensor], list[Tensor]]  # what StackedMLP.forward and .backward return
+
 
 class StackedMLP:
     """The function of an `nn.Sequential` of Linear layers with ReLU or Tanh between them, for T tasks at once.
@@ -73,6 +75,11 @@ class StackedMLP:
             errors.append(error)
         return errors
 
+    def trail(self, parameters: Parameters, x: Tensor, y: Tensor, wanted: set[str]) -> Trail:
+        """The values of a pass forward and the errors of the loss's pass backward, for x [T, B, d], y [T, B, ...]."""
+        values = self.forward(parameters, x)
+        return values, self.backward(parameters, values, output_error(values[-1], y), wanted)
+
     def slopes(self, values: list[Tensor], errors: list[Tensor], wanted: set[str]) -> Parameters:
         """The slopes [T, *shape] of the `wanted` parameters, from what `forward` and `backward` returned."""
         slopes = {}
@@ -97,9 +104,7 @@ def stacked_slopes(mlp: StackedMLP, theta: Parameters, x: Tensor, y: Tensor, ord
 
     def slopes(phi: Parameters) -> tuple[Tensor, Parameters]:
         with torch.set_grad_enabled(order == 2):
-            now = theta | phi
-            values = mlp.forward(now, x)
-            errors = mlp.backward(now, values, output_error(values[-1], y), set(phi))
+            values, errors = mlp.trail(theta | phi, x, y, set(phi))
             return task_losses(values[-1], y).detach(), mlp.slopes(values, errors, set(phi))
 
     return slopes

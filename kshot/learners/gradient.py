@@ -35,10 +35,12 @@ class MAML(GradientLearner):
         engine = self._engine(episodes.support_x)
         parameters = [*self.theta().values(), *self.alpha.parameters()]
         if engine == "stacked":
-            losses = outer.losses(None, parameters, tasks, self._written_out)
+            how = self._written_out
+        elif engine == "vmap":
+            how = outer.vectorised(partial(self._task_loss, engine), self.chunk_size)
         else:
-            how = outer.vectorised(self.chunk_size) if engine == "vmap" else outer.each_alone
-            losses = outer.losses(lambda *given: self._task_loss(engine, *given), parameters, tasks, how)
+            how = outer.each_alone(partial(self._task_loss, engine))
+        losses = outer.losses(parameters, tasks, how)
         if not torch.isfinite(losses).all():
             self._explain(*tasks)
         return losses
@@ -52,7 +54,7 @@ class MAML(GradientLearner):
         phi, statistics = self._adapt_one(theta, alpha, support_x, support_y, self.steps, slopes, watch)
         return task_loss(self._g(theta | phi, query_x, statistics), query_y)
 
-    def _written_out(self, _, parameters: list[Tensor], tasks: outer.Task) -> tuple[Tensor, list[Tensor]]:
+    def _written_out(self, parameters: list[Tensor], tasks: outer.Task) -> tuple[Tensor, list[Tensor]]:
         """What outer.each_alone gives, for all tasks of a stacked perceptron at once (or `chunk_size` of them)."""
         theta = dict(zip(self._names, parameters))
         alpha = self.alpha(parameters[len(theta) :])
@@ -104,9 +106,9 @@ class Reptile(GradientLearner):
         """
         self._require_targets(episodes.support_y)
         tasks = (episodes.support_x, episodes.support_y, episodes.query_x, episodes.query_y)
-        return outer.losses(None, list(self.theta().values()), tasks, self._displacement)
+        return outer.losses(list(self.theta().values()), tasks, self._displacement)
 
-    def _displacement(self, _, theta: list[Tensor], tasks) -> tuple[Tensor, list[Tensor]]:
+    def _displacement(self, theta: list[Tensor], tasks: outer.Task) -> tuple[Tensor, list[Tensor]]:
         support_x, support_y, query_x, query_y = tasks
         x, y = torch.cat([support_x, query_x], 1), torch.cat([support_y, query_y], 1)
         if self.minibatches > x.shape[1]:
@@ -118,7 +120,8 @@ class Reptile(GradientLearner):
             phi = self._adapt(x[:, own], y[:, own], 1, 0, phi, partial(_keep, seen)).parameters
             values = torch.cat(seen)
             self._watch(step, values)
-        displacement = [start - phi[name].detach() for name, start in zip(self._names, theta)]
+        still = {name: start.expand(len(x), *start.shape) for name, start in zip(self._names, theta)}  # what is frozen
+        displacement = [start - (still | phi)[name].detach() for name, start in zip(self._names, theta)]
         self._watch(self.steps, torch.stack([each.sum() for each in displacement]))
         return values, displacement
 

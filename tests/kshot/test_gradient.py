@@ -615,6 +615,14 @@ def test_a_loss_on_the_queries_alone_that_diverges_is_told(engine):
         learner.losses(Episodes(x, x, 1e200 * x, x))
 
 
+def test_reptile_leaves_what_is_frozen_where_it_is():
+    net = build("relu perceptron").net
+    net[0].weight.requires_grad_(False)
+    learner = Reptile(net, WAYS, rate=RATE)
+    learner.losses(few("relu perceptron")).mean().backward()
+    assert net[0].weight.grad is None and net[2].weight.grad.any()
+
+
 def test_more_minibatches_than_examples_are_refused():
     learner = build("relu perceptron", kind=Reptile, minibatches=13)
     with pytest.raises(ValueError, match="12 examples a task cannot make 13 minibatches"):
