@@ -1,10 +1,15 @@
-"""The source of the lecture that a test file is named after: tests/lectures/test_05_metric.py is of 05_metric."""
+"""What tests of lectures share: the source of the lecture that a test file is named after, and pictures held pure.
+
+tests/lectures/test_05_metric.py is of 05_metric.
+"""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from kshot import see
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,17 @@ def source(request) -> Source:
     """The source of this test file's lecture."""
     name = request.path.stem.removeprefix("test_")
     return Source((Path(__file__).parents[2] / "lectures" / "src" / f"{name}.py").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def assert_pure():
+    """Asserts that a state gives the same pixels whatever was drawn before, and each of the states its own."""
+
+    def check(picture, states) -> None:
+        used = see.Canvas(picture)
+        seen = [used.pixels(state) for state in (*states, *reversed(states))][len(states) :]
+        fresh = [see.Canvas(picture).pixels(state) for state in reversed(states)]
+        assert all((a == b).all() for a, b in zip(seen, fresh))
+        assert len({image.tobytes() for image in fresh}) == len(states)
+
+    return check

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 import kshot
-from kshot import see
 from kshot.learners.attention import SNAIL
 from kshot.learners.memory import MANN
 
@@ -51,16 +50,7 @@ def lecture(source) -> dict:
     return names
 
 
-def assert_pure(picture, states):
-    """Drawing a state gives the same pixels whatever was drawn before, and each state its own."""
-    used = see.Canvas(picture)
-    seen = [used.pixels(state) for state in (*states, *reversed(states))][len(states) :]
-    fresh = [see.Canvas(picture).pixels(state) for state in reversed(states)]
-    assert all((a == b).all() for a, b in zip(seen, fresh))
-    assert len({image.tobytes() for image in fresh}) == len(states)
-
-
-def test_the_widgets_pictures_depend_on_their_state_alone(lecture):
+def test_the_widgets_pictures_depend_on_their_state_alone(lecture, assert_pure):
     points, letters = lecture["POINTS"], lecture["LETTERS"]
     assert_pure(lecture["trick"], [{"point": p, "pairs": k} for p in (points, -points) for k in (0, 5, 8)])
     assert_pure(lecture["outputs"], [{"channels": channels} for channels in (8, 64)])

@@ -49,16 +49,7 @@ def test_the_lines_widget_starts_together_and_is_saved_apart(lecture, source):
     assert not lecture["found"]({"inner_rate": 0.1, "start": np.array([0.8, 0])})
 
 
-def assert_pure(picture, states):
-    """Drawing a state gives the same pixels whatever was drawn before, and each state its own."""
-    used = see.Canvas(picture)
-    seen = [used.pixels(state) for state in (*states, *reversed(states))][len(states) :]
-    fresh = [see.Canvas(picture).pixels(state) for state in reversed(states)]
-    assert all((a == b).all() for a, b in zip(seen, fresh))
-    assert len({image.tobytes() for image in fresh}) == len(states)
-
-
-def test_the_pictures_depend_on_their_state_alone(lecture):
+def test_the_pictures_depend_on_their_state_alone(lecture, assert_pure):
     line = [{"inner_rate": rate, "start": np.array([at, 0.0])} for rate in (0.0, 0.1) for at in (-0.8, 0.8)]
     assert_pure(lecture["parabolas"], line)
     points = np.stack([np.linspace(-4, 4, 10), np.linspace(-3, 3, 10)], 1)

@@ -47,25 +47,16 @@ def lecture(source) -> dict:
     return names
 
 
-def assert_pure(picture, states):
-    """Drawing a state gives the same pixels whatever was drawn before, and each state its own."""
-    used = see.Canvas(picture)
-    seen = [used.pixels(state) for state in (*states, *reversed(states))][len(states) :]
-    fresh = [see.Canvas(picture).pixels(state) for state in reversed(states)]
-    assert all((a == b).all() for a, b in zip(seen, fresh))
-    assert len({image.tobytes() for image in fresh}) == len(states)
-
-
 def duels(**changes):
     return {"crest": np.array([2.5, 3.0]), "K": 10, "steps": 1, "rate": 0.01, "curve": "sine"} | changes
 
 
-def test_the_duel_depends_on_its_state_alone(lecture):
+def test_the_duel_depends_on_its_state_alone(lecture, assert_pure):
     far = [duels(crest=np.array([0.0, 9.0])), duels(steps=20, rate=0.003), duels(K=2), duels(curve="square")]
     assert_pure(lecture["ring"], [duels(), *far])
 
 
-def test_the_market_and_the_lines_depend_on_their_state_alone(lecture):
+def test_the_market_and_the_lines_depend_on_their_state_alone(lecture, assert_pure):
     states = [
         {"setting": setting, "bill": bill, "budget": np.array([1.0, -0.5])}
         for setting in lecture["SETTINGS"]
