@@ -254,9 +254,33 @@ def run_notebook(page, lab: Lab, notebook: str | Path, timeout: float = 300) -> 
     return cells
 
 
+# Outputs above may still be growing after the kernel is done: a drag that begins meanwhile misses its handle.
+STILL = """async (element) => {
+  const place = () => {
+    const { x, y, width, height } = element.getBoundingClientRect();
+    return `${[x, y, width, height]}`;
+  };
+  for (let was = '', calm = 0, i = 0; calm < 5 && i < 300; i++) {
+    calm = place() === was ? calm + 1 : 0;
+    was = place();
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}"""
+
+
+def live(page, css: str):
+    """The picture of a widget, once the kernel has drawn it and it stands still in sight."""
+    picture = page.locator(css)
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("(css) => document.querySelector(css).src.startsWith('blob:')", arg=css)
+    picture.evaluate(STILL)
+    picture.scroll_into_view_if_needed()
+    return picture
+
+
 @pytest.fixture
 def helpers():
-    """`open_notebook` and `run_notebook`, for test files (conftest modules are not importable)."""
+    """`open_notebook`, `run_notebook` and `live`, for test files (conftest modules are not importable)."""
     from types import SimpleNamespace
 
-    return SimpleNamespace(open_notebook=open_notebook, run_notebook=run_notebook, running_lab=running_lab)
+    return SimpleNamespace(open_notebook=open_notebook, run_notebook=run_notebook, live=live, running_lab=running_lab)

@@ -37,9 +37,7 @@ def seal(words: str) -> str:
 
 def test_lecture_03_runs_to_its_end_and_one_drag_bends_the_curve_of_a_sealed_box(page, lab, helpers):
     helpers.run_notebook(page, lab, NOTEBOOK, timeout=600)
-    picture = page.locator(LIVE)
-    picture.scroll_into_view_if_needed()
-    page.wait_for_function("(css) => document.querySelector(css).src.startsWith('blob:')", arg=LIVE)
+    picture = helpers.live(page, LIVE)
     was, before = picture.get_attribute("src"), picture.get_attribute("alt")
     assert "0.0 from the first answer. 5 pairs" in before
 

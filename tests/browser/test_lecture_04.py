@@ -15,14 +15,6 @@ REDRAWN = """([css, was, words]) => {
 }"""
 
 
-def live(page, css: str):
-    """The picture of a widget, once the kernel has drawn it."""
-    picture = page.locator(css)
-    picture.scroll_into_view_if_needed()
-    page.wait_for_function("(css) => document.querySelector(css).src.startsWith('blob:')", arg=css)
-    return picture
-
-
 def drag(page, handle, right: float) -> None:
     """Pull a handle so many pixels to the right."""
     box = handle.bounding_box()
@@ -36,7 +28,7 @@ def drag(page, handle, right: float) -> None:
 def test_lecture_04_runs_to_its_end_and_one_drag_makes_the_starts_part(page, lab, helpers):
     helpers.run_notebook(page, lab, NOTEBOOK, timeout=900)
 
-    picture = live(page, LINE)
+    picture = helpers.live(page, LINE)
     assert "Joint 0.80, first order 0.80, MAML 0.80" in picture.get_attribute("alt")
     was = picture.get_attribute("src")
     drag(page, page.get_by_role("slider", name="inner rate"), right=1000)
@@ -46,7 +38,7 @@ def test_lecture_04_runs_to_its_end_and_one_drag_makes_the_starts_part(page, lab
     drag(page, page.get_by_role("button", name="start: x"), right=-200)
     page.wait_for_function(REDRAWN, arg=[LINE, was, "Your start -"])
 
-    picture = live(page, RACE)
+    picture = helpers.live(page, RACE)
     was = picture.get_attribute("src")
     page.get_by_role("slider", name="steps").press("ArrowRight")
     page.wait_for_function(REDRAWN, arg=[RACE, was, "after 1 step on"])

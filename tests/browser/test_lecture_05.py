@@ -31,9 +31,7 @@ def on_page(page, point: tuple[float, float]) -> tuple[float, float]:
 
 def test_lecture_05_runs_to_its_end_and_one_drag_breaks_the_mean(page, lab, helpers):
     helpers.run_notebook(page, lab, NOTEBOOK, timeout=600)
-    picture = page.locator(LIVE)
-    picture.scroll_into_view_if_needed()
-    page.wait_for_function("(css) => document.querySelector(css).src.startsWith('blob:')", arg=LIVE)
+    picture = helpers.live(page, LIVE)
     was = picture.get_attribute("src")
     assert picture.get_attribute("alt").endswith("9 of 9 examples at home.")
 

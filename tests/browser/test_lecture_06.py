@@ -20,9 +20,7 @@ def missed(alt: str) -> dict[str, int]:
 
 def test_lecture_06_runs_to_its_end_and_one_drag_makes_the_winner_the_worst(page, lab, helpers):
     helpers.run_notebook(page, lab, NOTEBOOK, timeout=600)
-    picture = page.locator(LIVE)
-    picture.scroll_into_view_if_needed()
-    page.wait_for_function("(css) => document.querySelector(css).src.startsWith('blob:')", arg=LIVE)
+    picture = helpers.live(page, LIVE)
     was, at_home = picture.get_attribute("src"), missed(picture.get_attribute("alt"))
     assert min(at_home, key=at_home.get) == "black box"
 
